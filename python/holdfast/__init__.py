@@ -1,0 +1,86 @@
+"""A pooled transport for requests.
+
+Read it from the top down; each module imports only from those below it:
+
+========================  ==========================================================================
+``_install``              mount, install, Session: how an adapter gets onto a session
+``_adapter``              PooledAdapter: one call of requests, errors translated
+``_lanes``                which lane: may anybody tell the difference?
+``_fast_lane``            the exchange, done directly
+``_facade``               urllib3's pools over our transports: the standard lane
+``_transport_cache``      digest of the settings -> Transport, process-wide, and the fork rule
+``_transport``            one set of settings: its hosts, the lock, every wait for a connection
+``_reaper``               the thread that closes idle connections
+``_host_pool``            idle stack, waiters, permits of one origin; no I/O at all
+``_stale``                may a request be sent again?
+``_connection``           one socket, one exchange at a time
+``_response``, ``_body``  what the caller gets, and how its end is the lease's end
+``_dial``                 DNS and TCP under one deadline
+``_core`` (Rust)          heads, framing, chunked bodies, draining, key digest
+leaves                    ``_config``, ``_errors``, ``_deadline``, ``_statistics``, ``_tls``, ``_identity``, ``_files``
+========================  ==========================================================================
+"""
+
+from holdfast._adapter import PooledAdapter
+from holdfast._config import Limits, Timeouts
+from holdfast._deadline import CancelScope, deadline
+from holdfast._errors import (
+    AcquireTimeout,
+    BodyStallTimeout,
+    Cancelled,
+    DeadlineExceeded,
+    HoldfastError,
+    IncompleteBody,
+    InvalidResponse,
+    ProxyConnectTimeout,
+    QueueFull,
+    ResponseHeaderTimeout,
+    TLSHandshakeTimeout,
+)
+from holdfast._install import Session, close_idle_connections, install, mount, statistics, uninstall
+from holdfast._response import connection_info
+from holdfast._statistics import (
+    CloseReason,
+    ConnectionInfo,
+    HostStatistics,
+    Statistics,
+    Timings,
+    TransportStatistics,
+)
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AcquireTimeout",
+    "BodyStallTimeout",
+    "CancelScope",
+    "Cancelled",
+    "CloseReason",
+    "ConnectionInfo",
+    "DeadlineExceeded",
+    "HoldfastError",
+    "HostStatistics",
+    "IncompleteBody",
+    "InvalidResponse",
+    "Limits",
+    "PooledAdapter",
+    "ProxyConnectTimeout",
+    "QueueFull",
+    "ResponseHeaderTimeout",
+    "Session",
+    "Statistics",
+    "TLSHandshakeTimeout",
+    "Timeouts",
+    "Timings",
+    "TransportStatistics",
+    "close_idle_connections",
+    "connection_info",
+    "deadline",
+    "install",
+    "mount",
+    "statistics",
+    "uninstall",
+]
+
+for _public in (PooledAdapter, Limits, Timeouts, CancelScope, deadline):
+    _public.__module__ = "holdfast"

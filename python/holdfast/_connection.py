@@ -1,0 +1,580 @@
+"""One socket that serves one exchange at a time: urllib3's connection, with a direct exchange on top.
+
+Dialling, proxies and TLS are urllib3's ``connect``; we give each of its phases its deadline. Heads and bodies are
+the core's in both lanes. urllib3's ``request`` writes through ``send`` here, so that uploads are watched too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import http.client
+import io
+import itertools
+import re
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import urllib3.connection
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    NameResolutionError,
+    NewConnectionError,
+)
+from urllib3.util.wait import wait_for_socket
+
+from holdfast import _core
+from holdfast._body import Body, Head
+from holdfast._deadline import Exchange
+from holdfast._dial import CONNECT, PROXY, TLS, DialBudget, Resolver, open_socket
+from holdfast._errors import BodyStallTimeout, InvalidResponse, ProxyConnectTimeout, ResponseHeaderTimeout, TLSHandshakeTimeout, carry
+from holdfast._response import PooledHTTPResponse, Travel
+from holdfast._statistics import CloseReason
+
+__all__ = ["Facts", "PlainConnection", "TLSConnection", "WireConnection"]
+
+RECEIVE = 65536
+"""One ``recv`` of a head: most small responses come whole with it."""
+UPLOAD_PIECE = 65536
+"""Between two pieces of an upload the connection is checked for an early answer."""
+
+_UNKNOWN = -1.0
+_FORBIDDEN = re.compile("[\r\n\0]")
+_FORBIDDEN_BYTES = re.compile(b"[\r\n\0]")
+
+_numbers = itertools.count(1)
+_PLAIN_RECV_INTO = socket.socket.recv_into
+_IS_PLAIN = socket.socket.__module__ == "socket"  # gevent's patched class lives elsewhere
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Facts:
+    """What stays true of a connection once it is established."""
+
+    number: int
+    local_address: Any
+    remote_address: Any
+    tls_version: str | None
+    tls_cipher: str | None
+    dns: float
+    connect: float
+    tls: float
+
+
+class EarlyAnswer(BrokenPipeError):
+    """The server answered before the upload ended. urllib3 takes a broken pipe for that and reads the answer."""
+
+
+class _DeadlineIO(socket.SocketIO):
+    """A socket's file that gives each receive what the exchange has left, for a patched http.client and for CONNECT."""
+
+    def __init__(self, sock: socket.socket, left: Callable[[], float | None]) -> None:
+        super().__init__(sock, "r")
+        sock._io_refs += 1  # type: ignore[attr-defined]  # as socket.makefile does: closing the socket waits for us
+        self._left = left
+
+    def readinto(self, buffer: Any) -> int | None:
+        self._sock.settimeout(self._left())  # type: ignore[attr-defined]  # SocketIO's own
+        return super().readinto(buffer)
+
+
+class _DeadlineSocket:
+    """A socket whose ``makefile`` reads under a deadline."""
+
+    def __init__(self, sock: Any, left: Callable[[], float | None]) -> None:
+        self._socket = sock
+        self._left = left
+
+    def makefile(self, *args: Any, **kwargs: Any) -> Any:
+        if not isinstance(self._socket, socket.socket):
+            return self._socket.makefile(*args, **kwargs)  # TLS in TLS has no SocketIO
+        return io.BufferedReader(_DeadlineIO(self._socket, self._left))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._socket, name)
+
+
+class WireConnection(urllib3.connection.HTTPConnection):
+    """What plain, TLS and SOCKS connections have in common. Owned by the holder of its lease."""
+
+    resolver: Resolver | None = None
+    tunnel: tuple[str, int | None, Any, str] | None = None
+    """Host, port, headers and scheme of a CONNECT, kept because ``close`` forgets them."""
+    facts: Facts
+    exchange: Exchange | None = None
+    """The exchange under way in the standard lane; it holds the lease until the response does."""
+    budget: DialBudget | None = None
+    fd = -1
+    direct = False
+    """Whether the core may read the descriptor itself: a plain, unpatched socket."""
+    answered = False
+    """Whether a byte of the present answer has come."""
+    written = False
+    """Whether a byte of the present request was accepted by the socket."""
+    served = 0
+    _timeout: float | None = None
+    _early = b""
+
+    # -- dialling ---------------------------------------------------------------------------------------------------
+
+    def dial(self, budget: DialBudget) -> None:
+        """Connects: DNS, TCP, CONNECT, TLS, each within its part of ``budget``. Errors are urllib3's."""
+        self.budget = budget
+        try:
+            if self.tunnel is not None:
+                host, port, headers, scheme = self.tunnel
+                self.set_tunnel(host, port=port, headers=headers, scheme=scheme)
+            self.connect()
+            if budget.phase == TLS:
+                budget.leave(TLS, self._phase_began)
+            self._established(budget)
+        except TimeoutError as error:
+            if budget.phase == TLS:
+                self._tls_timed_out(budget, error)
+            raise
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            self.budget = None
+            budget.socket = None
+
+    def _established(self, budget: DialBudget) -> None:
+        sock: Any = self.sock
+        self.fd = sock.fileno()
+        self.direct = _IS_PLAIN and type(sock) is socket.socket and type(sock).recv_into is _PLAIN_RECV_INTO
+        self._timeout = sock.gettimeout()
+        cipher = sock.cipher() if hasattr(sock, "cipher") else None
+        self.facts = Facts(
+            number=next(_numbers),
+            local_address=_address(sock, "getsockname"),
+            remote_address=_address(sock, "getpeername"),
+            tls_version=sock.version() if hasattr(sock, "version") else None,
+            tls_cipher=cipher[0] if cipher else None,
+            dns=budget.dns,
+            connect=budget.spent.get(CONNECT, 0.0) - budget.dns + budget.spent.get(PROXY, 0.0),
+            tls=budget.spent.get(TLS, 0.0),
+        )
+
+    def _tls_timed_out(self, budget: DialBudget, error: TimeoutError) -> None:
+        self.close()
+        took = time.monotonic() - budget.began
+        text = f"TLS handshake with {self.host}:{self.port} timed out after {took:.3f} s ({budget.limit} s)"
+        raise carry(TLSHandshakeTimeout(text)) from error
+
+    def _new_conn(self) -> socket.socket:
+        """DNS and TCP, under one deadline; then the next phase's timeout is set on the socket."""
+        budget = self.budget
+        if budget is None:
+            return super()._new_conn()
+        self._phase_began = time.monotonic()
+        try:
+            sock = self._open(budget)
+        except socket.gaierror as error:
+            raise NameResolutionError(self.host, self, error) from error
+        except TimeoutError as error:
+            text = f"Connection to {self.host} timed out. (connect timeout={budget.limit.partition('=')[2]})"
+            raise ConnectTimeoutError(self, text) from error
+        except OSError as error:
+            raise NewConnectionError(self, f"Failed to establish a new connection: {error}") from error
+        budget.leave(CONNECT, self._phase_began)
+        budget.socket = sock
+        secure = isinstance(self, urllib3.connection.HTTPSConnection)
+        if secure or self.tunnel is not None:
+            plain_proxy = self.tunnel is not None and self.tunnel[3] == "http"
+            budget.enter(PROXY if plain_proxy else TLS)
+            self._phase_began = time.monotonic()
+            sock.settimeout(budget.left())
+        return sock
+
+    def _open(self, budget: DialBudget) -> socket.socket:
+        return open_socket(
+            self._dns_host,
+            self.port,
+            budget,
+            self.source_address,
+            self.socket_options,
+            self.resolver,
+        )
+
+    def _tunnel(self) -> None:
+        """CONNECT under ``proxy_connect``, however slowly the proxy's answer trickles; then TLS's turn."""
+        budget = self.budget
+        if budget is None:
+            super()._tunnel()  # type: ignore[misc]  # http.client's, which typeshed leaves out
+            return
+        if budget.phase == TLS:
+            budget.leave(TLS, self._phase_began)
+        budget.enter(PROXY)
+        began = time.monotonic()
+        sock = self.sock
+        self.sock = _DeadlineSocket(sock, budget.left)  # type: ignore[assignment]  # makefile apart, it is the socket
+        try:
+            sock.settimeout(budget.left())
+            super()._tunnel()  # type: ignore[misc]
+        except TimeoutError as error:
+            took = time.monotonic() - began
+            text = f"proxy {self.host}:{self.port} did not answer CONNECT within {took:.3f} s ({budget.limit} s)"
+            raise carry(ProxyConnectTimeout(text)) from error
+        finally:
+            if self.sock is not None:
+                self.sock = sock
+        budget.leave(PROXY, began)
+        budget.enter(TLS)
+        self._phase_began = time.monotonic()
+        sock.settimeout(budget.left())
+
+    def become(self, other: WireConnection) -> None:
+        """Takes the socket of ``other``, which was dialled for the same place: urllib3 goes on with the object it has."""
+        for name in ("sock", "fd", "direct", "facts", "_timeout", "is_verified", "proxy_is_verified"):
+            setattr(self, name, getattr(other, name))
+        for name in ("_has_connected_to_proxy", "_tunnel_host", "_tunnel_port", "_tunnel_scheme"):
+            setattr(self, name, getattr(other, name))
+        self.served = 0
+        other.sock = None
+        self._idle_state()
+
+    # -- while idle -------------------------------------------------------------------------------------------------
+
+    def dead(self) -> CloseReason | None:
+        """Why the idle connection must not be used again; None if it may. Never waits."""
+        sock: Any = self.sock
+        pending = getattr(sock, "pending", None)
+        if not _core.readable(self.fd) and not (pending is not None and pending()):
+            return None
+        try:
+            if self._wait_at_most(0.0).recv(1):
+                return CloseReason.UNSOLICITED_DATA
+        except (BlockingIOError, ssl.SSLWantReadError):
+            return None  # TLS: a session ticket or another record without data
+        except (OSError, ValueError):
+            pass
+        return CloseReason.CLOSED_BY_SERVER
+
+    def _wait_at_most(self, seconds: float | None) -> Any:
+        sock: Any = self.sock
+        if seconds != self._timeout:
+            sock.settimeout(seconds)
+            self._timeout = seconds
+        return sock
+
+    def interrupt(self) -> None:
+        """Wakes whoever reads or writes: called by others than the holder, so it closes nothing."""
+        sock = self.sock
+        if isinstance(sock, socket.socket):
+            # Not SSLSocket.shutdown, which would drop the TLS object under the reader's hands.
+            with contextlib.suppress(OSError):
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)
+
+    # -- writing ----------------------------------------------------------------------------------------------------
+
+    def begin(self, exchange: Exchange) -> None:
+        """A new exchange: nothing written, nothing answered."""
+        self.answered = self.written = False
+        self._early = b""
+        if self.exchange is not None:
+            self._timeout = _UNKNOWN  # urllib3 sets the socket's timeout by itself
+        if exchange.scopes:
+            exchange.attach(self.interrupt)
+
+    def write(self, data: bytes, exchange: Exchange) -> None:
+        """A small message in one piece. The write limit is the total's: such a message fits the socket's buffer."""
+        sock = self._wait_at_most(None if exchange.total_at is None else exchange.left(None) or 1e-6)
+        n = sock.send(data)
+        self.written = True
+        if n < len(data):
+            sock.sendall(memoryview(data)[n:])
+
+    def send(self, data: Any) -> None:
+        """http.client's way out: the head, then each piece of a body (with its chunk framing)."""
+        exchange = self.exchange
+        if exchange is None or self.sock is None or not isinstance(data, (bytes, bytearray, memoryview)):
+            super().send(data)
+            return
+        self.upload(data, exchange)
+
+    def upload(self, data: bytes | bytearray | memoryview, exchange: Exchange) -> None:
+        """Writes; an answer that comes meanwhile ends the upload with ``EarlyAnswer`` (RFC 9112 section 9.5)."""
+        if not self.written and len(data) <= UPLOAD_PIECE:
+            self.write(bytes(data), exchange)
+            return
+        view = memoryview(data).cast("B")
+        stall = exchange.timeouts.body_stall
+        while view:
+            left = exchange.left(None if stall is None else time.monotonic() + stall)
+            sock: Any = self.sock
+            if left == 0.0 or not wait_for_socket(sock, read=True, write=True, timeout=left):  # type: ignore[no-untyped-call, unused-ignore]
+                exchange.check()
+                text = f"{exchange.host} took no byte of the body for {stall or 0:g} s (body_stall)"
+                exchange.fail(BodyStallTimeout(text))
+            if exchange.cancelled:
+                exchange.check()
+            if self.written and _core.readable(self.fd):
+                self._hear()
+            sock = self._wait_at_most(0.0)
+            try:
+                n = sock.send(view[:UPLOAD_PIECE])
+            except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
+                continue
+            self.written = True
+            view = view[n:]
+
+    def _hear(self) -> bool:
+        """Takes what the server says during an upload; whether it was an interim 100. A final head ends the upload."""
+        try:
+            data = self._wait_at_most(0.0).recv(RECEIVE)
+        except (BlockingIOError, ssl.SSLWantReadError):
+            return False
+        self._early += data
+        if not data:
+            raise EarlyAnswer("the server ended the connection during the upload")
+        self.answered = True
+        while self._early:
+            try:
+                head = _core.parse_head(self._early, False, len(self._early))
+            except _core.ProtocolViolation:
+                raise EarlyAnswer("the server answered during the upload") from None
+            if head is None:
+                return False
+            if head[0] >= 200 or head[0] == 101:
+                raise EarlyAnswer("the server answered before the upload ended")
+            self._early = self._early[head[5] :]
+            if head[0] == 100:
+                return True
+        return False
+
+    def putheader(self, header: Any, *values: Any) -> None:
+        """http.client lets folded lines and NUL through; neither may reach the wire (RFC 9110 section 5.5)."""
+        for part in (header, *values):
+            text = part if isinstance(part, (str, bytes)) else str(part)
+            if _FORBIDDEN_BYTES.search(text) if isinstance(text, bytes) else _FORBIDDEN.search(text):
+                raise ValueError(f"Invalid header value {text!r}")
+        super().putheader(header, *values)
+
+    def endheaders(self, message_body: Any = None, *, encode_chunked: bool = False) -> None:
+        """The head is written; with ``Expect: 100-continue`` the body waits for the server's word."""
+        expects = self.exchange is not None and any(
+            line[:7].lower() == b"expect:" and b"100-continue" in line.lower()
+            for line in self._buffer  # type: ignore[attr-defined]  # http.client's list of header lines
+        )
+        super().endheaders(message_body, encode_chunked=encode_chunked)
+        if expects and self.exchange is not None:
+            self._await_continue(self.exchange)
+
+    def _await_continue(self, exchange: Exchange) -> None:
+        """RFC 9110 section 10.1.1: wait for 100, but not for ever. 102 and 103 do not release the body."""
+        end = time.monotonic() + exchange.timeouts.expect_continue
+        while True:
+            left = exchange.left(end)
+            if not left or not wait_for_socket(self.sock, read=True, timeout=left):  # type: ignore[no-untyped-call, unused-ignore]
+                exchange.check()
+                return
+            exchange.check()
+            if self._hear():
+                return
+
+    # -- reading ----------------------------------------------------------------------------------------------------
+
+    def receive(self, most: int, exchange: Exchange, stall: float | None = None, until: float | None = None) -> bytes:
+        """One ``recv``, bounded by ``stall`` seconds, the moment ``until`` and the exchange's total."""
+        if stall is None and until is None and exchange.total_at is None:
+            if self._timeout is not None:
+                self._wait_at_most(None)
+            return self.sock.recv(most)
+        left = exchange.left(until)
+        if stall is not None and (left is None or stall < left):
+            left = stall
+        if left == 0.0:
+            raise TimeoutError("timed out")
+        data: bytes = self._wait_at_most(left).recv(most)
+        return data
+
+    @contextlib.contextmanager
+    def patience(self, seconds: float) -> Iterator[Callable[[int], bytes]]:
+        """A receive for draining: ``seconds`` for all calls together, then ``TimeoutError``."""
+        end = time.monotonic() + seconds
+
+        def receive(most: int) -> bytes:
+            left = end - time.monotonic()
+            if left <= 0:
+                raise TimeoutError("timed out")
+            data: bytes = self._wait_at_most(left).recv(most)
+            return data
+
+        yield receive
+
+    def read_head(self, exchange: Exchange, to_head: bool, limit: int) -> tuple[Head, bytes]:
+        """The final head and the bytes behind it. Interim ones are skipped and count into ``limit``."""
+        seconds = exchange.timeouts.response_header
+        try:
+            return self._final_head(exchange, to_head, limit, None if seconds is None else time.monotonic() + seconds)
+        except TimeoutError as error:
+            if exchange.left(None) == 0.0:
+                exchange.exceeded("waiting for the response")
+            text = f"no complete response head from {exchange.host} within {seconds or 0:g} s (response_header"
+            raise carry(ResponseHeaderTimeout(f"{text}; {exchange.elapsed():.3f} s in all)")) from error
+
+    def _final_head(self, exchange: Exchange, to_head: bool, limit: int, until: float | None) -> tuple[Head, bytes]:
+        data, self._early = self._early, b""
+        if not data:
+            data = self.receive(RECEIVE, exchange, until=until)
+        while True:
+            if not data:
+                exchange.check()
+                raise http.client.RemoteDisconnected("Remote end closed connection without response")
+            self.answered = True
+            try:
+                head = _core.parse_head(data, to_head, limit)
+                while head is None:
+                    data = self._more_head(data, exchange, until, limit)
+                    head = _core.parse_head(data, to_head, limit)
+            except _core.ProtocolViolation as error:
+                exchange.fail(InvalidResponse(f"invalid response from {exchange.host}: {error}"))
+            status, size = head[0], head[5]
+            data = data[size:]
+            if status >= 200 or status == 101:
+                return head, data
+            limit -= size
+            if not data:
+                data = self.receive(RECEIVE, exchange, until=until)
+
+    def _more_head(self, data: bytes, exchange: Exchange, until: float | None, limit: int) -> bytes:
+        """Receives until a head may be complete, each byte being looked at once, however it trickles."""
+        buffer = bytearray(data)
+        while True:
+            seen = max(0, len(buffer) - 3)
+            piece = self.receive(RECEIVE, exchange, until=until)
+            if not piece:
+                exchange.check()
+                text = f"invalid response from {exchange.host}: the connection ended after {len(buffer)} bytes of head"
+                exchange.fail(InvalidResponse(text))
+            buffer += piece
+            complete = buffer.find(b"\n\r\n", seen) >= 0 or buffer.find(b"\n\n", seen) >= 0
+            # The first bytes are parsed as they come: garbage is refused before a line end that may never come.
+            if complete or len(buffer) > limit or len(buffer) < 16:
+                return bytes(buffer)
+
+    # -- urllib3's response -----------------------------------------------------------------------------------------
+
+    own_wire: Callable[[], bool] = staticmethod(lambda: True)
+    """Whether http.client is unpatched, so that the core reads; set by the lanes."""
+
+    def getresponse(self) -> Any:
+        """The standard lane's response, read by the core unless http.client itself was patched."""
+        exchange = self.exchange
+        if exchange is None or self.sock is None:
+            return super().getresponse()
+        lease: Any = exchange.lease
+        limits = lease.limits
+        if not type(self).own_wire():
+            return self._foreign_response(exchange)
+        options = self._response_options
+        if options is None:
+            raise http.client.ResponseNotReady
+        self._response_options = None
+        sent = time.monotonic()
+        head, rest = self.read_head(exchange, options.request_method == "HEAD", limits.max_response_header_bytes)
+        exchange.wait = time.monotonic() - sent
+        self._idle_state()
+        travel = self.hand_over(exchange, lease, head)
+        body = Body(
+            lease,
+            exchange,
+            self,
+            head,
+            rest,
+            options.request_method,
+            (limits.drain_bytes, limits.drain_timeout, limits.max_response_header_bytes),
+        )
+        return PooledHTTPResponse.of(
+            body,
+            options.request_url,
+            travel,
+            decode_content=options.decode_content,
+            enforce_content_length=options.enforce_content_length,
+            preload_content=options.preload_content,
+        )
+
+    def hand_over(self, exchange: Exchange, lease: Any, head: Head) -> Travel:
+        """The response takes the lease over; the exchange lets go, so that nothing keeps a dropped response alive."""
+        self.exchange = exchange.lease = None
+        slot = lease.slot
+        if head[9] >= 0:
+            slot.hint = float(head[9])
+        return Travel(self, exchange, slot.served, slot.idle_seconds)
+
+    def _idle_state(self) -> None:
+        """http.client's state machine, which its own ``getresponse`` would have moved on."""
+        self._HTTPConnection__state = "Idle"
+        self._HTTPConnection__response = None
+
+    def _foreign_response(self, exchange: Exchange) -> Any:
+        """A patched http.client parses; deadlines still hold, through a socket file that knows them."""
+        lease: Any = exchange.lease
+        seconds = exchange.timeouts.response_header
+        until = None if seconds is None else time.monotonic() + seconds
+        heads = [True]
+
+        def left() -> float | None:
+            bound = exchange.left(until if heads else None)
+            stall = exchange.timeouts.body_stall
+            if not heads and stall is not None and (bound is None or stall < bound):
+                bound = stall
+            if bound == 0.0:
+                raise TimeoutError("timed out")
+            return bound
+
+        kind = type(self).response_class
+        self.response_class = lambda sock, **kwargs: kind(_DeadlineSocket(sock, left), **kwargs)  # type: ignore[assignment, return-value]
+        try:
+            response: Any = super().getresponse()
+        finally:
+            del self.response_class
+        heads.clear()
+        self.exchange = exchange.lease = None
+        # Same layout, other behaviour: its end is the lease's end.
+        response.__class__ = PooledHTTPResponse
+        response._lease = lease
+        response._travel = Travel(self, exchange, lease.slot.served, lease.slot.idle_seconds)
+        return response
+
+
+class PlainConnection(WireConnection):
+    """http."""
+
+
+class TLSConnection(WireConnection, urllib3.connection.HTTPSConnection):
+    """https. ``ssl_context`` is a frozen one, so urllib3 neither loads nor changes anything."""
+
+
+def _address(sock: Any, which: str) -> Any:
+    try:
+        address = getattr(sock, which)()
+    except (OSError, AttributeError):
+        return None
+    return tuple(address[:2]) if isinstance(address, tuple) else address
+
+
+@functools.cache
+def socks_connections() -> dict[type, type]:
+    """Our classes for urllib3's SOCKS connections; empty without PySocks."""
+    try:
+        from urllib3.contrib import socks  # noqa: PLC0415  # needs PySocks
+    except ImportError:
+        return {}
+
+    class SOCKSPlain(WireConnection, socks.SOCKSConnection):
+        def _open(self, budget: DialBudget) -> socket.socket:
+            self.timeout = budget.left()
+            return socks.SOCKSConnection._new_conn(self)
+
+    class SOCKSTLS(SOCKSPlain, socks.SOCKSHTTPSConnection):
+        pass
+
+    return {socks.SOCKSConnection: SOCKSPlain, socks.SOCKSHTTPSConnection: SOCKSTLS}
+
+

@@ -1,0 +1,156 @@
+"""Opening a socket under one deadline: DNS and TCP, all addresses together.
+
+urllib3's ``create_connection`` gives every address the whole timeout and cannot say how long DNS took; where
+somebody has replaced it, theirs is used.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from urllib3.exceptions import LocationParseError
+from urllib3.util import connection as urllib3_connection
+
+from holdfast._config import Timeouts
+
+__all__ = ["DialBudget", "Resolver", "is_numeric", "open_socket"]
+
+Resolver = Callable[[str, int], Sequence[tuple[Any, ...]]]
+"""Takes host and port, gives ``socket.getaddrinfo``'s tuples."""
+
+_create_connection = urllib3_connection.create_connection
+
+CONNECT, PROXY, TLS = "connect", "proxy_connect", "tls_handshake"
+
+
+class DialBudget:
+    """How long each phase of one dial may take. Made from the timeouts of the call that starts the dial.
+
+    Written by the dialling thread, read by the one that waits for it; each attribute is set in one step.
+    """
+
+    __slots__ = ("_whole_at", "at", "began", "dns", "error", "phase", "socket", "spent", "timeouts", "total_at")
+
+    def __init__(self, timeouts: Timeouts, whole: float | None, total_at: float | None) -> None:
+        self.timeouts = timeouts
+        self.began = time.monotonic()
+        self._whole_at = None if whole is None else self.began + whole
+        """A ``connect`` given for the call bounds all phases together, as in requests."""
+        self.total_at = total_at
+        self.phase = CONNECT
+        self.at: float | None = None
+        """When the present phase must have ended."""
+        self.dns = 0.0
+        self.spent: dict[str, float] = {}
+        self.socket: socket.socket | None = None
+        """What a canceller may shut down to end an inline dial."""
+        self.enter(CONNECT)
+
+    def enter(self, phase: str) -> None:
+        """The next phase begins."""
+        now = time.monotonic()
+        limit: float | None = None if self._whole_at is not None else getattr(self.timeouts, phase)
+        ends = [at for at in (None if limit is None else now + limit, self._whole_at, self.total_at) if at is not None]
+        self.phase = phase
+        self.at = min(ends, default=None)
+
+    def leave(self, phase: str, since: float) -> None:
+        """Notes how long a phase took."""
+        self.spent[phase] = self.spent.get(phase, 0.0) + time.monotonic() - since
+
+    def left(self) -> float | None:
+        """Seconds until the present phase must end; ``TimeoutError`` if that is now."""
+        if self.at is None:
+            return None
+        left = self.at - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("timed out")
+        return left
+
+    @property
+    def limit(self) -> str:
+        """The limit of the present phase, for a message."""
+        if self._whole_at is not None:
+            return f"connect={self._whole_at - self.began:g}"
+        return f"{self.phase}={getattr(self.timeouts, self.phase):g}"
+
+
+def is_numeric(host: str) -> bool:
+    """Whether ``host`` is an address, so that resolving it cannot block."""
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            socket.inet_pton(family, host.strip("[]").partition("%")[0])
+            return True
+        except OSError:
+            pass
+    return False
+
+
+def open_socket(
+    host: str,
+    port: int,
+    budget: DialBudget,
+    source_address: tuple[str, int] | None,
+    socket_options: Any,
+    resolver: Resolver | None,
+) -> socket.socket:
+    """A connected socket; ``OSError`` of the last address that was tried, ``TimeoutError`` at the end of the phase."""
+    if urllib3_connection.create_connection is not _create_connection:
+        return urllib3_connection.create_connection(
+            (host, port), budget.left(), source_address=source_address, socket_options=socket_options
+        )
+    host = host.strip("[]") if host.startswith("[") else host
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        raise LocationParseError(f"{host!r}, label empty or too long") from None
+    started = time.monotonic()
+    if resolver is not None:
+        addresses = resolver(host, port)
+    else:
+        # Looked up at each call: tests and proxies replace it.
+        addresses = socket.getaddrinfo(host, port, urllib3_connection.allowed_gai_family(), socket.SOCK_STREAM)
+    budget.dns = time.monotonic() - started
+    error: OSError | None = None
+    for family, kind, protocol, _, address in addresses:
+        try:
+            return _connect(family, kind, protocol, address, budget, source_address, socket_options)
+        except TimeoutError as caught:
+            if budget.at is not None and time.monotonic() >= budget.at:
+                raise
+            error = caught
+        except OSError as caught:
+            error = caught
+    try:
+        raise error if error is not None else OSError("getaddrinfo returns an empty list")
+    finally:
+        error = None  # else the traceback's frame and the error keep each other alive
+
+
+def _connect(
+    family: int,
+    kind: int,
+    protocol: int,
+    address: Any,
+    budget: DialBudget,
+    source_address: tuple[str, int] | None,
+    socket_options: Any,
+) -> socket.socket:
+    left = budget.left()
+    sock = socket.socket(family, kind, protocol)
+    try:
+        budget.socket = sock
+        for option in socket_options or ():
+            sock.setsockopt(*option)
+        sock.settimeout(left)
+        if source_address:
+            sock.bind(source_address)
+        sock.connect(address)
+    except BaseException:
+        budget.socket = None
+        sock.close()
+        raise
+    return sock

@@ -1,0 +1,486 @@
+"""urllib3's pools and pool managers as requests sees them, over our transports.
+
+``adapter.poolmanager.pools`` holds facades. A facade has a urllib3 pool's attributes (``cert_verify`` and subclasses
+set them), but no connections: it finds the transport that fits them and draws on its host pool. The standard lane is
+urllib3's own ``urlopen`` on a facade; traps that this met are told where they were.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import os
+import weakref
+from typing import Any
+
+import urllib3.connection
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
+from urllib3.connection import _wrap_proxy_error  # what urlopen uses, which cannot wrap before it has a connection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import ClosedPoolError, ConnectTimeoutError, NewConnectionError, SSLError
+from urllib3.exceptions import TimeoutError as PoolTimeoutError
+from urllib3.poolmanager import SSL_KEYWORDS, PoolManager
+from urllib3.util.proxy import connection_requires_http_tunnel
+from urllib3.util.request import _FAILEDTELL, set_file_position
+from urllib3.util.retry import Retry
+from urllib3.util.timeout import Timeout
+
+from holdfast import _files, _identity, _tls
+from holdfast._config import Limits, Timeouts
+from holdfast._connection import PlainConnection, TLSConnection, WireConnection, socks_connections
+from holdfast._deadline import Exchange, current
+from holdfast._dial import PROXY, TLS, DialBudget, Resolver, is_numeric
+from holdfast._errors import Carrier, ProxyConnectTimeout, TLSHandshakeTimeout, carry
+from holdfast._stale import may_repeat, reason_for
+from holdfast._transport import Lease, Transport
+from holdfast._transport_cache import Token, cache
+
+__all__ = ["AdapterConfig", "Binding", "Facade", "adopt"]
+
+BASIC_TLS = (
+    "cert_reqs",
+    "ca_certs",
+    "ca_cert_dir",
+    "cert_file",
+    "key_file",
+    "key_password",
+    "ssl_version",
+    "ssl_minimum_version",
+    "ssl_maximum_version",
+    "assert_hostname",
+    "assert_fingerprint",
+)
+"""What urllib3's https pool keeps as attributes."""
+MORE_TLS = ("ssl_context", "server_hostname", "ca_cert_data")
+"""What it keeps in ``conn_kw``."""
+PLAIN_KEYWORDS = ("socket_options", "source_address", "_socks_options")
+INERT_KEYWORDS = ("blocksize", "proxy", "proxy_config")
+"""Of no meaning for a socket's identity, or encoded apart."""
+
+
+class AdapterConfig:
+    """What an adapter's facades need to know of it. No reference to the adapter, which must be collectable."""
+
+    __slots__ = ("__weakref__", "epoch", "limits", "resolver", "shared", "timeouts", "token")
+
+    def __init__(self, limits: Limits, timeouts: Timeouts, *, shared: bool, resolver: Resolver | None) -> None:
+        self.limits = limits
+        self.timeouts = timeouts
+        self.shared = shared
+        self.resolver = resolver
+        self.token = Token()
+        self.epoch = 0
+        """Grows when the adapter is closed: its facades look their transports up again."""
+
+
+class Binding:
+    """The transport that a facade's present settings lead to, and how to see that they still do."""
+
+    __slots__ = ("hashed", "marks", "place", "snapshot", "tls", "transport")
+
+    def __init__(
+        self,
+        snapshot: tuple[Any, ...],
+        marks: list[tuple[str, _files.FileMark | None]],
+        transport: Transport,
+        place: tuple[str, str, int],
+        tls: dict[str, Any],
+        hashed: tuple[bytes, ...],
+    ) -> None:
+        self.snapshot = snapshot
+        self.marks = marks
+        self.transport = transport
+        self.place = place
+        self.tls = tls
+        self.hashed = hashed
+
+    def fresh(self) -> bool:
+        """Whether the certificate files are what they were and the transport is in service."""
+        for path, known in self.marks:
+            if _files.mark(path) != known:
+                return False
+        return not self.transport.is_shut
+
+
+class Facade(HTTPConnectionPool):
+    """What http and https facades have in common: a ``Dialer`` for the transport, a pool for urllib3."""
+
+    config: AdapterConfig
+    requested: dict[str, Any]
+    """The TLS keywords that the pool was asked for: urllib3 drops them for http, but they are part of the identity."""
+    binding: Binding | None = None
+    host_line: str = ""
+    numeric: bool = False
+
+    def settle(self, config: AdapterConfig, requested: dict[str, Any]) -> None:
+        """Called once by the pool manager, after urllib3's ``__init__``."""
+        self.config = config
+        self.requested = requested
+        self._visiting: weakref.WeakKeyDictionary[Any, Lease] = weakref.WeakKeyDictionary()
+        self.numeric = is_numeric(self.proxy.host if self.proxy is not None and self.proxy.host else self.host)
+        name = self.host.rstrip(".")
+        name = f"[{name}]" if ":" in name else name
+        default = 443 if self.scheme == "https" else 80
+        self.host_line = name if self.port in (None, default) else f"{name}:{self.port}"
+
+    # -- which transport --------------------------------------------------------------------------------------------
+
+    def _snapshot(self) -> tuple[Any, ...]:
+        return (
+            self.config.epoch,
+            self.conn_kw,
+            self.proxy_headers,
+            urllib3.connection.HTTPConnection.default_socket_options,
+        )
+
+    def bind(self) -> Binding:
+        """The transport and the place in it, looked up again when a setting or a certificate file has changed."""
+        binding = self.binding
+        if binding is not None and binding.snapshot == self._snapshot() and binding.fresh():
+            return binding
+        return self._rebind(binding)
+
+    def _rebind(self, old: Binding | None) -> Binding:
+        snapshot = tuple(copy.copy(part) for part in self._snapshot())
+        tls = self._tls_settings()
+        paths = [str(path) for name in _tls.FILES if (path := tls.get(name))]
+        marks = [(path, _files.mark(path)) for path in paths]
+        hashed = _tls.file_hashes(tls)
+        private = not self.config.shared
+        try:
+            digest = _identity.digest(self._identity(tls, hashed))
+        except _identity.Unencodable:
+            # Not comparable, so never shared: this facade's own.
+            private, digest = True, _identity.digest({"own": os.urandom(16)})
+        transport = cache.obtain(digest, self.config.limits, self.config.token, private=private)
+        changed = old is not None and old.snapshot == snapshot and old.transport is not transport
+        if changed and old is not None and not old.transport.is_shut:
+            from holdfast._statistics import CloseReason  # noqa: PLC0415
+
+            cache.retire(old.transport, CloseReason.TLS_CHANGED)
+        place = (self.scheme, self.host.lower(), self.port or (443 if self.scheme == "https" else 80))
+        # For http the files matter for the identity alone, so they are not looked at for each request.
+        self.binding = Binding(snapshot, marks if self.scheme == "https" else [], transport, place, tls, hashed)
+        return self.binding
+
+    def _tls_settings(self) -> dict[str, Any]:
+        """As ``cert_verify`` would have set them had this been https."""
+        tls = {name: self.requested.get(name) for name in (*BASIC_TLS, *MORE_TLS)}
+        if tls["cert_reqs"] in ("CERT_REQUIRED", None) and not (tls["ca_certs"] or tls["ca_cert_dir"]):
+            tls["ca_certs"] = DEFAULT_CA_BUNDLE_PATH
+        return tls
+
+    def _identity(self, tls: dict[str, Any], hashed: tuple[bytes, ...]) -> dict[str, Any]:
+        """Everything that changes what a connection is or may do (the contents of files instead of their names)."""
+        unknown = [name for name in self.conn_kw if name not in (*MORE_TLS, *PLAIN_KEYWORDS, *INERT_KEYWORDS)]
+        if unknown:
+            raise _identity.Unencodable(f"unknown pool keywords: {unknown}")
+        context = tls.get("ssl_context")
+        identity: dict[str, Any] = {
+            "tls": {name: value for name, value in tls.items() if name not in (*_tls.FILES, "ssl_context")},
+            "files": [bool(tls.get(name)) for name in _tls.FILES],
+            "contents": hashed,
+            "context": None if context is None else _tls.Adoption.of(context).token,
+            "keylog": os.environ.get("SSLKEYLOGFILE"),
+            "socket_options": self._socket_options(),
+            "source_address": self.conn_kw.get("source_address"),
+            "socks": self.conn_kw.get("_socks_options"),
+            "resolver": None if self.config.resolver is None else _resolver_token(self.config.resolver),
+            "limits": {name: getattr(self.config.limits, name) for name in Limits.__dataclass_fields__},
+            "private": None if self.config.shared else _token_number(self.config.token),
+        }
+        if self.proxy is not None:
+            proxy_config = self.proxy_config
+            identity["proxy"] = {
+                "url": self.proxy.url,
+                "headers": dict(self.proxy_headers),
+                "forwarding": not self._tunnels(),
+                "context": None
+                if proxy_config is None or proxy_config.ssl_context is None
+                else _tls.Adoption.of(proxy_config.ssl_context).token,
+                "assertions": None
+                if proxy_config is None
+                else [proxy_config.assert_hostname, proxy_config.assert_fingerprint],
+            }
+        return identity
+
+    def _socket_options(self) -> Any:
+        if "socket_options" in self.conn_kw:
+            return self.conn_kw["socket_options"]
+        return urllib3.connection.HTTPConnection.default_socket_options
+
+    def _tunnels(self) -> bool:
+        return self.proxy is not None and connection_requires_http_tunnel(self.proxy, self.proxy_config, self.scheme)
+
+    # -- dialling (a Dialer) ----------------------------------------------------------------------------------------
+
+    @property
+    def ConnectionCls(self) -> Any:  # type: ignore[override]  # noqa: N802  # urllib3's name
+        """Ours for urllib3's own; what somebody else has put there stays as it is (vcrpy)."""
+        known = self.__dict__.get("_connection_cls") or super().ConnectionCls
+        return _OURS.get(known) or socks_connections().get(known, known)
+
+    @ConnectionCls.setter
+    def ConnectionCls(self, value: Any) -> None:  # noqa: N802
+        self.__dict__["_connection_cls"] = value
+
+    @property
+    def foreign(self) -> bool:
+        """Whether connections are of somebody else's class."""
+        kind = self.ConnectionCls
+        return not (isinstance(kind, type) and issubclass(kind, WireConnection))
+
+    def dial(self, budget: DialBudget) -> Any:
+        """A connected connection; proxy errors wrapped, which ``urlopen`` could not do without a connection."""
+        if self.foreign:
+            return super()._new_conn()
+        conn: Any = super()._new_conn()
+        conn.resolver = self.config.resolver
+        if "socket_options" not in self.conn_kw:
+            conn.socket_options = list(self._socket_options())
+        if self._tunnels():
+            scheme = "https" if self.proxy is not None and self.proxy.scheme == "https" else "http"
+            conn.tunnel = (self._tunnel_host, self.port, self.proxy_headers, scheme)
+        try:
+            if isinstance(conn, urllib3.connection.HTTPSConnection):
+                conn.ssl_context = self._frozen()
+            conn.dial(budget)
+        except (OSError, NewConnectionError, PoolTimeoutError, SSLError) as error:
+            if conn.proxy is None or conn.has_connected_to_proxy or isinstance(error, Carrier):
+                raise
+            raise _wrap_proxy_error(error, conn.proxy.scheme) from error
+        return conn
+
+    def timed_out(self, budget: DialBudget) -> Exception:
+        """What the dial will raise when its thread comes back from where it is stuck."""
+        if budget.phase == TLS:
+            return carry(TLSHandshakeTimeout(f"TLS handshake with {self.host}:{self.port} timed out ({budget.limit} s)"))
+        if budget.phase == PROXY:
+            return carry(ProxyConnectTimeout(f"proxy did not answer CONNECT for {self.host}:{self.port} ({budget.limit} s)"))
+        seconds = budget.limit.partition("=")[2]
+        error = ConnectTimeoutError(self, f"Connection to {self.host} timed out. (connect timeout={seconds})")
+        return error if self.proxy is None else _wrap_proxy_error(error, self.proxy.scheme)
+
+    def _frozen(self) -> Any:
+        """The TLS context of the transport, built by whoever dials first."""
+        binding = self.bind()
+        transport = binding.transport
+        with transport.tls_lock:
+            if transport.tls is None:
+                transport.tls = _tls.build(binding.tls, binding.hashed)
+            return transport.tls
+
+    # -- urllib3's side ---------------------------------------------------------------------------------------------
+
+    def urlopen(self, method: str, url: str, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+        """urllib3's, in an exchange, with a back-off that knows the deadline."""
+        exchange = current.get()
+        retries = kwargs.get("retries")
+        if exchange is not None:
+            if isinstance(retries, Retry) and retries.total and not isinstance(retries, _BoundedSleep):
+                kwargs["retries"] = _bounded(retries)
+            return super().urlopen(method, url, *args, **kwargs)
+        token = current.set(exchange_for(self, kwargs.get("timeout")))
+        try:
+            return self.urlopen(method, url, *args, **kwargs)
+        finally:
+            current.reset(token)
+
+    def _get_conn(self, timeout: float | None = None) -> Any:
+        """A leased, connected connection. ``timeout`` is urllib3's pool timeout, which requests never gives."""
+        if self.pool is None:
+            raise ClosedPoolError(self, "Pool is closed.")
+        exchange = current.get()
+        if exchange is None:  # called by itself, outside of urlopen
+            exchange = exchange_for(self, None)
+        binding = self.bind()
+        lease = binding.transport.acquire(
+            binding.place, exchange, self, self.config.token, bound=exchange.bound
+        )
+        conn = lease.conn
+        if isinstance(conn, WireConnection):
+            exchange.lease = lease
+            conn.exchange = exchange
+            conn.begin(exchange)
+        else:
+            self._visiting[conn] = lease
+        return conn
+
+    def _put_conn(self, conn: Any) -> None:
+        """Responses end their leases by themselves; what comes here is a failed exchange or a foreign connection."""
+        exchange = current.get()
+        lease: Any = None if exchange is None else exchange.lease
+        if lease is not None and (conn is None or lease.conn is conn):
+            assert exchange is not None  # the lease was its
+            exchange.lease = None
+            lease.conn.exchange = None
+            lease.discard(exchange.failure or reason_for(None))
+        elif conn is not None and conn in self._visiting:
+            lease = self._visiting.pop(conn)
+            conn.close()
+            lease.discard(reason_for(None))
+
+    def _make_request(self, conn: Any, method: str, url: str, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+        """urllib3's; a stale connection is replaced and the request sent once more, on the same permit.
+
+        The same object is dialled again: ``urlopen`` has told the response about it already.
+        """
+        exchange = current.get()
+        lease: Any = None if exchange is None else exchange.lease
+        if exchange is None or lease is None or not isinstance(conn, WireConnection):
+            return super()._make_request(conn, method, url, *args, **kwargs)
+        body = kwargs.get("body")
+        position = set_file_position(body, None)
+        try:
+            return super()._make_request(conn, method, url, *args, **kwargs)
+        except BaseException as error:
+            exchange.failure = reason_for(error)
+            if exchange.cancelled:
+                exchange.check()
+            rewindable = position is not _FAILEDTELL and (position is not None or isinstance(body, (bytes, str, type(None))))
+            if not rewindable or not may_repeat(error, lease, conn, method, kwargs.get("headers")):
+                raise
+        set_file_position(body, position)
+        fresh = lease.transport.redial(lease, exchange, self, exchange.failure)
+        conn.become(fresh)
+        lease.slot.conn = conn
+        conn.begin(exchange)
+        try:
+            return super()._make_request(conn, method, url, *args, **kwargs)
+        except BaseException as error:
+            exchange.failure = reason_for(error)
+            raise
+
+
+class HTTPFacade(Facade):
+    """http."""
+
+
+class HTTPSFacade(Facade, HTTPSConnectionPool):
+    """https."""
+
+    def _snapshot(self) -> tuple[Any, ...]:
+        return (
+            self.config.epoch,
+            self.conn_kw,
+            self.proxy_headers,
+            urllib3.connection.HTTPConnection.default_socket_options,
+            self.cert_reqs,
+            self.ca_certs,
+            self.ca_cert_dir,
+            self.cert_file,
+            self.key_file,
+            self.key_password,
+            self.ssl_version,
+            self.ssl_minimum_version,
+            self.ssl_maximum_version,
+            self.assert_hostname,
+            self.assert_fingerprint,
+        )
+
+    def _tls_settings(self) -> dict[str, Any]:
+        tls = {name: getattr(self, name) for name in BASIC_TLS}
+        tls.update((name, self.conn_kw.get(name)) for name in MORE_TLS)
+        return tls
+
+
+_OURS: dict[Any, Any] = {
+    urllib3.connection.HTTPConnection: PlainConnection,
+    urllib3.connection.HTTPSConnection: TLSConnection,
+}
+
+
+@functools.cache
+def _facades() -> dict[type, type]:
+    """Our pools for urllib3's."""
+    known: dict[type, type] = {HTTPConnectionPool: HTTPFacade, HTTPSConnectionPool: HTTPSFacade}
+    try:
+        from urllib3.contrib import socks  # noqa: PLC0415  # needs PySocks
+    except ImportError:
+        return known
+
+    class SOCKSHTTPFacade(HTTPFacade, socks.SOCKSHTTPConnectionPool):
+        pass
+
+    class SOCKSHTTPSFacade(HTTPSFacade, socks.SOCKSHTTPSConnectionPool):
+        pass
+
+    return {**known, socks.SOCKSHTTPConnectionPool: SOCKSHTTPFacade, socks.SOCKSHTTPSConnectionPool: SOCKSHTTPSFacade}
+
+
+def adopt(manager: PoolManager, config: AdapterConfig) -> None:
+    """Makes ``manager`` give out facades. Pool classes that aren't urllib3's own stay, and work without us."""
+    known = _facades()
+    manager.pool_classes_by_scheme = {
+        scheme: known.get(kind, kind) for scheme, kind in manager.pool_classes_by_scheme.items()
+    }
+    original = manager._new_pool
+
+    def new_pool(scheme: str, host: str, port: int, request_context: dict[str, Any] | None = None) -> Any:
+        context = manager.connection_pool_kw.copy() if request_context is None else request_context
+        requested = {name: context.get(name) for name in SSL_KEYWORDS}
+        pool = original(scheme, host, port, request_context)
+        if isinstance(pool, Facade):
+            pool.settle(config, requested)
+        return pool
+
+    manager._new_pool = new_pool  # type: ignore[method-assign]
+
+
+def exchange_for(facade: Facade, timeout: Any) -> Exchange:
+    """An exchange for a caller who came past the adapter, with urllib3's timeout."""
+    timeouts = facade.config.timeouts
+    if isinstance(timeout, Timeout):
+        from holdfast._timeouts import merge  # noqa: PLC0415
+
+        timeouts, bound = merge(timeouts, timeout)
+        return Exchange(timeouts, bound, facade.host_line)
+    return Exchange(timeouts, None, facade.host_line)
+
+
+class _BoundedSleep(Retry):
+    """A ``Retry`` whose waits end with the exchange: they count into ``total`` and can be cancelled."""
+
+    def _sleep_backoff(self) -> None:
+        exchange, seconds = current.get(), self.get_backoff_time()
+        if exchange is None:
+            super()._sleep_backoff()
+        elif seconds > 0:
+            exchange.sleep(seconds)
+
+    def sleep_for_retry(self, response: Any) -> bool:
+        exchange, seconds = current.get(), self.get_retry_after(response)
+        if exchange is None:
+            return super().sleep_for_retry(response)
+        if seconds:
+            exchange.sleep(seconds)
+            return True
+        return False
+
+
+@functools.cache
+def _bounded_type(kind: type[Retry]) -> type[Retry]:
+    return type(kind.__name__, (_BoundedSleep, kind), {"__module__": kind.__module__})
+
+
+def _bounded(retries: Retry) -> Retry:
+    twin = copy.copy(retries)
+    twin.__class__ = _bounded_type(type(retries))
+    return twin
+
+
+_tokens: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
+
+
+def _token_number(thing: Any) -> int:
+    """A number that stands for ``thing`` while it lives and for nothing else ever."""
+    if thing not in _tokens:
+        _tokens[thing] = int.from_bytes(os.urandom(8), "big")
+    return _tokens[thing]
+
+
+def _resolver_token(resolver: Resolver) -> int:
+    try:
+        return _token_number(resolver)
+    except TypeError:
+        raise _identity.Unencodable("this resolver cannot be told from others") from None

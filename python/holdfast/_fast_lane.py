@@ -1,0 +1,287 @@
+"""The exchange without urllib3's detours: one message written, one head read, one response made.
+
+What it does is what ``HTTPAdapter.send`` over urllib3 does, byte for byte on the wire and class for class in errors.
+Requests that need more (proxies, retries, uploads from files, ``Expect``) are not for this lane: ``prepare`` says so.
+"""
+
+from __future__ import annotations
+
+import http.client
+import logging
+import re
+import ssl
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from requests import exceptions as requests_exceptions
+from urllib3.connectionpool import log as urllib3_log
+from urllib3.exceptions import (
+    ClosedPoolError,
+    ConnectTimeoutError,
+    HTTPError,
+    InvalidHeader,
+    MaxRetryError,
+    NewConnectionError,
+    ProtocolError,
+    ProxyError,
+    ReadTimeoutError,
+    ResponseError,
+    SSLError,
+)
+from urllib3.util.ssl_match_hostname import CertificateError
+from urllib3.util.url import _encode_target
+
+from holdfast._body import Body, Head
+from holdfast._connection import UPLOAD_PIECE, EarlyAnswer, WireConnection
+from holdfast._deadline import Exchange
+from holdfast._errors import Carrier, carried, surface
+from holdfast._response import FastResponse, Travel
+from holdfast._stale import may_repeat, reason_for
+from holdfast._statistics import CloseReason
+from holdfast._transport import Lease
+
+if TYPE_CHECKING:
+    from requests import PreparedRequest
+    from requests.adapters import HTTPAdapter
+
+    from holdfast._facade import Facade
+
+__all__ = ["Message", "connection_bound", "prepare", "run", "split"]
+
+_URL = re.compile(
+    r"(https?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?)"
+    r"(/(?!/)[A-Za-z0-9\-._~!$&'()*+,;=:@/%]*(?:\?[A-Za-z0-9\-._~!$&'()*+,;=:@/?%]*)?)?"
+)
+_METHODS = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "POST", "PUT", "PATCH", "DELETE"))
+_BODYLESS = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "DELETE"))
+_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_good_names: set[str] = set()
+_SKIP = "@@@SKIP_HEADER@@@"
+_BOUND_SCHEMES = ("ntlm", "negotiate")
+
+
+class Message(NamedTuple):
+    """A request as it goes onto the wire."""
+
+    method: str
+    target: str
+    data: bytes
+    body: bytes | None
+    """What is too long to be sent in one piece with the head."""
+
+
+def split(url: Any) -> tuple[str, str] | None:
+    """Origin and target of a URL that needs no normalising; None if it is any other."""
+    match = _URL.fullmatch(url) if type(url) is str else None
+    if match is None:
+        return None
+    origin, target = match.groups()
+    if target is None:
+        return origin, "/"
+    return origin, _encode_target(target) if "%" in target else target
+
+
+def connection_bound(headers: Any) -> bool:
+    """Whether a request with these headers authenticates its connection (RFC 4559, MS-NTHT)."""
+    for name in ("authorization", "proxy-authorization"):
+        value = headers.get(name)
+        if value:
+            text = value if isinstance(value, str) else value.decode("latin-1", "replace")
+            if text.partition(" ")[0].lower() in _BOUND_SCHEMES:
+                return True
+    return False
+
+
+def prepare(request: PreparedRequest, target: str, host_line: str) -> Message | None:
+    """The message for ``request``, in http.client's order of lines; None if this lane is not for it."""
+    method, body = request.method, request.body
+    store: dict[str, tuple[str, Any]] = request.headers._store  # type: ignore[assignment]
+    if method not in _METHODS or "transfer-encoding" in store or "expect" in store:
+        return None
+    if body is None:
+        if method not in _BODYLESS and "content-length" not in store:
+            return None
+    elif "content-length" not in store:
+        return None
+    elif type(body) is str:
+        body = body.encode("utf-8")
+    elif type(body) is not bytes:
+        return None
+    lines = [f"{method} {target} HTTP/1.1"]
+    if "host" not in store:
+        lines.append("Host: " + host_line)
+    if "accept-encoding" not in store:
+        lines.append("Accept-Encoding: identity")
+    if "user-agent" not in store:
+        return None  # urllib3 has its own default
+    for name, value in store.values():
+        if type(name) is not str or type(value) is not str:
+            return None
+        if name not in _good_names and not _learn(name):
+            return None
+        lines.append(f"{name}: {value}")
+    count = len(lines) + 1
+    lines.append("\r\n")
+    head = "\r\n".join(lines)
+    # CR, LF and NUL never reach the wire; the standard lane says what is wrong.
+    if head.count("\n") != count or head.count("\r") != count or "\0" in head or _SKIP in head:
+        return None
+    data = head.encode("latin-1")
+    if body and len(body) <= UPLOAD_PIECE:
+        return Message(method, target, data + body, None)
+    return Message(method, target, data, body or None)
+
+
+def _learn(name: str) -> bool:
+    """Whether ``name`` is a field name; known ones are remembered, as many as a program has."""
+    if _NAME.fullmatch(name) is None:
+        return False
+    if len(_good_names) < 1024:  # noqa: PLR2004  # names may come from users
+        _good_names.add(name)
+    return True
+
+
+def run(
+    adapter: HTTPAdapter, facade: Facade, request: PreparedRequest, message: Message, exchange: Exchange
+) -> FastResponse:
+    """Sends ``message`` and gives the response, whose body is still to be read."""
+    lease: Lease | None = None
+    try:
+        binding = facade.bind()
+        transport = binding.transport
+        exchange.bound = connection_bound(request.headers._store) and connection_bound(request.headers)
+        lease = transport.acquire(binding.place, exchange, facade, facade.config.token, bound=exchange.bound)
+        head, rest = _exchange(facade, lease, message, exchange)
+        conn: WireConnection = lease.conn
+        slot, limits = lease.slot, lease.limits
+        if head[9] >= 0:
+            slot.hint = float(head[9])
+        travel = Travel(conn, exchange, slot.served, slot.idle_seconds)
+        body = Body(
+            lease,
+            exchange,
+            conn,
+            head,
+            rest,
+            message.method,
+            (limits.drain_bytes, limits.drain_timeout, limits.max_response_header_bytes),
+        )
+    except BaseException as error:
+        if lease is not None:
+            lease.discard(CloseReason.CANCELLED if exchange.cancelled else reason_for(error))
+        if isinstance(error, (HTTPError, OSError, http.client.HTTPException, CertificateError)):
+            _fail(error, adapter, facade, request, message)
+        raise
+    if urllib3_log.isEnabledFor(logging.DEBUG):
+        _log(facade, message, head)
+    return FastResponse(request, message.target, body, adapter, travel)
+
+
+def _exchange(facade: Facade, lease: Lease, message: Message, exchange: Exchange) -> tuple[Head, bytes]:
+    """Writes and reads; once more on a new connection if the first was idle and stale."""
+    to_head = message.method == "HEAD"
+    limit = lease.limits.max_response_header_bytes
+    while True:
+        conn: WireConnection = lease.conn
+        if not conn.is_verified and facade.scheme == "https":
+            facade._validate_conn(conn)  # warns, each time, as urllib3 does
+        conn.begin(exchange)
+        started = time.monotonic()
+        try:
+            _write(conn, message, exchange)
+            sent = time.monotonic()
+            result = conn.read_head(exchange, to_head, limit)
+        except (OSError, http.client.HTTPException) as error:
+            if exchange.cancelled:
+                exchange.check()
+            if not may_repeat(error, lease, conn, message.method, _field_names(message)):
+                raise
+            assert lease.transport is not None  # nobody has ended it
+            lease.transport.redial(lease, exchange, facade, CloseReason.CLOSED_BY_SERVER)
+            continue
+        exchange.sent_at, exchange.wait = sent - started, time.monotonic() - sent
+        return result
+
+
+def _write(conn: WireConnection, message: Message, exchange: Exchange) -> None:
+    try:
+        conn.write(message.data, exchange)
+        if message.body is not None:
+            conn.upload(message.body, exchange)
+    except (EarlyAnswer, BrokenPipeError, ConnectionResetError):
+        # The server may have answered before it stopped reading; if not, reading says so.
+        if not conn.written:
+            raise
+    except TimeoutError:
+        exchange.exceeded("sending the request")
+
+
+def _field_names(message: Message) -> dict[str, None]:
+    head = message.data.partition(b"\r\n\r\n")[0].decode("latin-1")
+    return dict.fromkeys(line.partition(":")[0] for line in head.split("\r\n")[1:])
+
+
+def _log(facade: Facade, message: Message, head: Head) -> None:
+    length = head[7] if head[7] >= 0 else None
+    urllib3_log.debug(
+        '%s://%s:%s "%s %s %s" %s %s',
+        facade.scheme,
+        facade.host,
+        facade.port,
+        message.method,
+        message.target,
+        f"HTTP/1.{head[1]}",
+        head[0],
+        length,
+    )
+
+
+def _fail(
+    error: BaseException, adapter: HTTPAdapter, facade: Facade, request: PreparedRequest, message: Message
+) -> None:
+    """Raises what stock ``send`` raises for ``error``: urlopen's wrapping first, then the adapter's."""
+    public = carried(error)
+    if public is not None:
+        surface(public, request, error)
+    wrapped: Any = error
+    if isinstance(error, (ssl.SSLError, CertificateError)):
+        wrapped = SSLError(error)
+    elif isinstance(error, (OSError, http.client.HTTPException)):
+        wrapped = ProtocolError("Connection aborted.", error)
+    if isinstance(wrapped, (ProtocolError, ConnectTimeoutError, NewConnectionError, SSLError, ProxyError)):
+        try:
+            adapter.max_retries.increment(
+                message.method, message.target, error=wrapped, _pool=facade, _stacktrace=error.__traceback__
+            )
+        except (HTTPError, OSError) as final:
+            wrapped = final
+    raise_as_requests(wrapped, request)
+
+
+def raise_as_requests(error: BaseException, request: PreparedRequest) -> None:
+    """The last clauses of ``HTTPAdapter.send``."""
+    if isinstance(error, MaxRetryError):
+        reason = error.reason
+        if isinstance(reason, ConnectTimeoutError) and not isinstance(reason, NewConnectionError):
+            raise requests_exceptions.ConnectTimeout(error, request=request)
+        for kind, public in (
+            (ResponseError, requests_exceptions.RetryError),
+            (ProxyError, requests_exceptions.ProxyError),
+            (SSLError, requests_exceptions.SSLError),
+        ):
+            if isinstance(reason, kind):
+                raise public(error, request=request)
+        raise requests_exceptions.ConnectionError(error, request=request)
+    if isinstance(error, (ProtocolError, OSError, ClosedPoolError)):
+        raise requests_exceptions.ConnectionError(error, request=request)
+    if isinstance(error, ProxyError):
+        raise requests_exceptions.ProxyError(error)
+    if isinstance(error, SSLError):
+        raise requests_exceptions.SSLError(error, request=request)
+    if isinstance(error, ReadTimeoutError):
+        raise requests_exceptions.ReadTimeout(error, request=request)
+    if isinstance(error, InvalidHeader):
+        raise requests_exceptions.InvalidHeader(error, request=request)
+    raise error
+
+

@@ -1,0 +1,92 @@
+"""Mounting: on one session, on new sessions of one's own, or on every session that the process makes from now on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import requests
+import requests.sessions
+
+from holdfast._adapter import PooledAdapter
+from holdfast._statistics import Statistics
+from holdfast._transport_cache import cache
+
+__all__ = ["Session", "close_idle_connections", "install", "mount", "statistics", "uninstall"]
+
+_stock_adapter = requests.sessions.HTTPAdapter
+_stock_session = requests.sessions.Session
+_installed: dict[str, Any] = {}
+
+
+def mount(session: requests.Session, **options: Any) -> requests.Session:
+    """Mounts one ``PooledAdapter`` for ``http://`` and ``https://`` and gives ``session`` back.
+
+    ``options`` are ``PooledAdapter``'s.
+    """
+    adapter = PooledAdapter(**options)
+    session.mount("https://", adapter)
+    session.mount("http://", adapter)
+    return session
+
+
+class _InstalledAdapter(PooledAdapter):
+    """What ``requests.sessions`` mounts by default after ``install``: a ``PooledAdapter`` with the installed options."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **(kwargs if args or kwargs else _installed))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # As what it is, so that it unpickles in a process without `install`.
+        return _plain_adapter, (), self.__getstate__()
+
+
+def _plain_adapter() -> PooledAdapter:
+    return PooledAdapter.__new__(PooledAdapter)
+
+
+class Session(requests.Session):
+    """A ``requests.Session`` that is mounted. Takes ``PooledAdapter``'s keyword arguments."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__()
+        if options or not isinstance(self.get_adapter("https://"), PooledAdapter):
+            mount(self, **options)
+
+
+def install(*, sessions: bool = False, **options: Any) -> None:
+    """Every ``requests.Session`` made from now on is mounted, ``requests.get()``'s included. Existing ones stay.
+
+    ``options`` are ``PooledAdapter``'s. ``sessions=True`` also makes ``requests.Session`` itself ``holdfast.Session``.
+    A second call replaces the options of the first. Not for use while other threads make sessions.
+    """
+    PooledAdapter(**options).close()  # bad options fail here, not in the first session
+    _installed.clear()
+    _installed.update(options)
+    requests.sessions.HTTPAdapter = _InstalledAdapter  # type: ignore[misc]
+    if sessions:
+        requests.Session = requests.sessions.Session = Session  # type: ignore[misc]
+
+
+def uninstall() -> None:
+    """Undoes ``install`` for sessions made from now on. What somebody else has put there since is left alone."""
+    _installed.clear()
+    if requests.sessions.HTTPAdapter is _InstalledAdapter:
+        requests.sessions.HTTPAdapter = _stock_adapter  # type: ignore[misc]
+    if requests.sessions.Session is Session:
+        requests.sessions.Session = _stock_session  # type: ignore[misc]
+    if requests.Session is Session:
+        requests.Session = _stock_session  # type: ignore[misc]
+
+
+def statistics() -> Statistics:
+    """Every transport of the process, and totals that also cover those it has forgotten."""
+    return cache.statistics()
+
+
+def close_idle_connections() -> None:
+    """Closes every idle connection of the process. What is in use comes back as usual."""
+    cache.close_idle()
+
+
+for _thing in (mount, Session, install, uninstall, statistics, close_idle_connections):
+    _thing.__module__ = "holdfast"

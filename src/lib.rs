@@ -1,0 +1,16 @@
+//! The byte work of holdfast: response heads, body framing, draining and key digests.
+//!
+//! Bytes in, decisions out: no thread, no runtime, no policy and no Python object lives here. `python` is the only
+//! module that knows of Python; the others are plain Rust and are tested as such.
+
+pub mod body;
+pub mod digest;
+pub mod error;
+pub mod framing;
+pub mod head;
+#[cfg(feature = "python")]
+mod python;
+#[cfg(unix)]
+pub mod socket;
+#[cfg(test)]
+mod tests;
