@@ -10,6 +10,7 @@ pub mod framing;
 pub mod head;
 #[cfg(feature = "python")]
 mod python;
+pub mod request;
 #[cfg(unix)]
 pub mod socket;
 #[cfg(test)]

@@ -9,7 +9,7 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 use crate::body::Chunked;
 use crate::error::WireError;
 use crate::framing::{self, Body};
-use crate::{digest, head};
+use crate::{digest, head, request};
 
 pyo3::create_exception!(
     holdfast._core,
@@ -102,6 +102,67 @@ fn parse_head<'py>(
     )
         .into_pyobject(py)
         .map(Some)
+}
+
+/// (origin, target) of a URL that needs no normalising; None for any other.
+#[pyfunction]
+fn split_url<'py>(
+    py: Python<'py>,
+    url: &Bound<'py, PyString>,
+) -> PyResult<Option<(Bound<'py, PyString>, Bound<'py, PyString>)>> {
+    let parts = request::split_url(url.to_str()?);
+    Ok(parts.map(|(origin, target)| (PyString::new(py, origin), PyString::new(py, target))))
+}
+
+/// The bytes of a request's head, whether it has Content-Length, and whether it has (Proxy-)Authorization.
+///
+/// None if it is not a plain one: `fields`, the (name, value) pairs of requests' header store, are not all ASCII
+/// strings fit for the wire, User-Agent is missing, or it has Expect or Transfer-Encoding.
+#[pyfunction]
+fn build_head<'py>(
+    py: Python<'py>,
+    method: &str,
+    target: &str,
+    host: &str,
+    fields: &Bound<'py, PyDict>,
+) -> PyResult<Option<(Bound<'py, PyBytes>, bool, bool)>> {
+    // A list of our own: nobody can change it while we look.
+    let pairs = fields.values();
+    let mut seen = request::Seen::default();
+    let mut texts: Vec<(Bound<'py, PyString>, Bound<'py, PyString>)> = Vec::with_capacity(pairs.len());
+    for pair in &pairs {
+        let Ok(pair) = pair.cast_into_exact::<PyTuple>() else {
+            return Ok(None);
+        };
+        if pair.len() != 2 {
+            return Ok(None);
+        }
+        let name = pair.get_item(0)?.cast_into_exact::<PyString>();
+        let value = pair.get_item(1)?.cast_into_exact::<PyString>();
+        let (Ok(name), Ok(value)) = (name, value) else {
+            return Ok(None);
+        };
+        let fit = match (name.to_str(), value.to_str()) {
+            (Ok(name), Ok(value)) => seen.note(name, value),
+            _ => false,
+        };
+        if !fit {
+            return Ok(None);
+        }
+        texts.push((name, value));
+    }
+    if !seen.user_agent {
+        return Ok(None);
+    }
+    let lines = texts
+        .iter()
+        .filter_map(|(name, value)| Some((name.to_str().ok()?, value.to_str().ok()?)));
+    let head = request::head(method, target, host, seen, lines);
+    Ok(Some((
+        PyBytes::new(py, &head),
+        seen.content_length,
+        seen.authorization,
+    )))
 }
 
 /// The hex HMAC-SHA256 of `message` under the 32 bytes of `key`.
@@ -350,7 +411,9 @@ mod _core {
     #[pymodule_export]
     use super::io::{drain_chunked, drain_length, read_exact, readable};
     #[pymodule_export]
-    use super::{keyed_digest, parse_head, ChunkedDecoder, ProtocolViolation};
+    use super::{
+        build_head, keyed_digest, parse_head, split_url, ChunkedDecoder, ProtocolViolation,
+    };
 
     // The kinds of body, as `parse_head` gives them.
     #[pymodule_export]

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import operator
 import socket
 from typing import TYPE_CHECKING, Any
 
 import requests.adapters
 import urllib3.connection
 from requests.adapters import HTTPAdapter
+from requests.exceptions import InvalidURL
 from requests.utils import select_proxy
+from urllib3.exceptions import LocationValueError
 from urllib3.util.retry import Retry
 
-from holdfast import _fast_lane, _lanes
+from holdfast import _core, _fast_lane, _lanes
 from holdfast._config import Limits, Timeouts, _check_seconds
 from holdfast._connection import WireConnection
 from holdfast._deadline import Exchange, current
@@ -224,15 +227,8 @@ class PooledAdapter(HTTPAdapter):
 
     def _nobody_can_tell(self) -> bool:
         """Whether nothing that the fast lane leaves out was changed by anybody: on the class, the instance, or globally."""
-        kind = type(self)
         return (
-            kind.cert_verify is _cert_verify
-            and kind.build_response is _build_response
-            and kind.add_headers is _add_headers
-            and kind.request_url is _request_url
-            and kind.get_connection_with_tls_context is _get_connection
-            and kind.build_connection_pool_key_attributes is _pool_key
-            and kind.get_connection is _old_get_connection
+            _hooks_of(type(self)) == _own_hooks
             and self.poolmanager in self._managers
             and (self.max_retries is self._no_retries or self._asks_for_no_retries())
             and _HOOKS.isdisjoint(self.__dict__)
@@ -249,7 +245,8 @@ class PooledAdapter(HTTPAdapter):
 
     def _route(self, request: PreparedRequest, verify: Any, cert: Any) -> tuple[Facade, str] | None:
         """The facade for a request and its target; None if the URL or the settings are not of the plain kind."""
-        parts = _fast_lane.split(request.url)
+        url = request.url
+        parts = _core.split_url(url) if type(url) is str else None
         if parts is None:
             return None
         origin, target = parts
@@ -263,7 +260,10 @@ class PooledAdapter(HTTPAdapter):
             # Files that changed or vanished: cert_verify looks first and has the words for it.
             if binding is not None and binding.fresh():
                 return known[0], target
-        found: Any = self.get_connection_with_tls_context(request, verify, None, cert)
+        try:
+            found: Any = self.get_connection_with_tls_context(request, verify, None, cert)
+        except (LocationValueError, InvalidURL):
+            return None  # stock send has the exception for it
         self.cert_verify(found, request.url, verify, cert)  # type: ignore[arg-type]  # a prepared request has a URL
         if not isinstance(found, Facade) or found.foreign:
             return None
@@ -275,13 +275,8 @@ class PooledAdapter(HTTPAdapter):
 
 
 _HOOKS = frozenset((*_lanes.HOOKS, "send"))
-_cert_verify = HTTPAdapter.cert_verify
-_build_response = HTTPAdapter.build_response
-_add_headers = HTTPAdapter.add_headers
-_request_url = HTTPAdapter.request_url
-_get_connection = HTTPAdapter.get_connection_with_tls_context
-_old_get_connection = HTTPAdapter.get_connection
-_pool_key = HTTPAdapter.build_connection_pool_key_attributes
+_hooks_of = operator.attrgetter(*_lanes.HOOKS)
+_own_hooks = _hooks_of(PooledAdapter)
 
 
 def _limits_of(connections: int, maxsize: int, block: bool) -> Limits:

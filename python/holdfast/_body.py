@@ -366,7 +366,7 @@ class Body:
         stall = exchange.timeouts.body_stall
         exchange.fail(
             BodyStallTimeout(
-                f"no body byte from {exchange.host} for {stall:g} s (body_stall; {exchange.elapsed():.3f} s in all)"
+                f"Read timed out: no body byte from {exchange.host} for {stall:g} s (body_stall; {exchange.elapsed():.3f} s in all)"
             )
         )
 

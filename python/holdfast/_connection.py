@@ -31,7 +31,16 @@ from holdfast import _core
 from holdfast._body import Body, Head
 from holdfast._deadline import Exchange
 from holdfast._dial import CONNECT, PROXY, TLS, DialBudget, Resolver, open_socket
-from holdfast._errors import BodyStallTimeout, InvalidResponse, ProxyConnectTimeout, ResponseHeaderTimeout, TLSHandshakeTimeout, carry
+from holdfast._errors import (
+    BodyStallTimeout,
+    ConflictingHeader,
+    CutHead,
+    InvalidResponse,
+    ProxyConnectTimeout,
+    ResponseHeaderTimeout,
+    TLSHandshakeTimeout,
+    carry,
+)
 from holdfast._response import PooledHTTPResponse, Travel
 from holdfast._statistics import CloseReason
 
@@ -115,7 +124,6 @@ class WireConnection(urllib3.connection.HTTPConnection):
     """Whether a byte of the present answer has come."""
     written = False
     """Whether a byte of the present request was accepted by the socket."""
-    served = 0
     _timeout: float | None = None
     _early = b""
 
@@ -234,7 +242,6 @@ class WireConnection(urllib3.connection.HTTPConnection):
             setattr(self, name, getattr(other, name))
         for name in ("_has_connected_to_proxy", "_tunnel_host", "_tunnel_port", "_tunnel_scheme"):
             setattr(self, name, getattr(other, name))
-        self.served = 0
         other.sock = None
         self._idle_state()
 
@@ -415,7 +422,7 @@ class WireConnection(urllib3.connection.HTTPConnection):
         except TimeoutError as error:
             if exchange.left(None) == 0.0:
                 exchange.exceeded("waiting for the response")
-            text = f"no complete response head from {exchange.host} within {seconds or 0:g} s (response_header"
+            text = f"Read timed out: no complete response head from {exchange.host} within {seconds or 0:g} s (response_header"
             raise carry(ResponseHeaderTimeout(f"{text}; {exchange.elapsed():.3f} s in all)")) from error
 
     def _final_head(self, exchange: Exchange, to_head: bool, limit: int, until: float | None) -> tuple[Head, bytes]:
@@ -433,7 +440,8 @@ class WireConnection(urllib3.connection.HTTPConnection):
                     data = self._more_head(data, exchange, until, limit)
                     head = _core.parse_head(data, to_head, limit)
             except _core.ProtocolViolation as error:
-                exchange.fail(InvalidResponse(f"invalid response from {exchange.host}: {error}"))
+                kind = ConflictingHeader if "Content-Length" in str(error) else InvalidResponse
+                exchange.fail(kind(f"invalid response from {exchange.host}: {error}"))
             status, size = head[0], head[5]
             data = data[size:]
             if status >= 200 or status == 101:
@@ -451,7 +459,7 @@ class WireConnection(urllib3.connection.HTTPConnection):
             if not piece:
                 exchange.check()
                 text = f"invalid response from {exchange.host}: the connection ended after {len(buffer)} bytes of head"
-                exchange.fail(InvalidResponse(text))
+                exchange.fail(CutHead(text))
             buffer += piece
             complete = buffer.find(b"\n\r\n", seen) >= 0 or buffer.find(b"\n\n", seen) >= 0
             # The first bytes are parsed as they come: garbage is refused before a line end that may never come.
@@ -538,6 +546,7 @@ class WireConnection(urllib3.connection.HTTPConnection):
         self.exchange = exchange.lease = None
         # Same layout, other behaviour: its end is the lease's end.
         response.__class__ = PooledHTTPResponse
+        response.enforce_content_length = response.__dict__.pop("enforce_content_length")
         response._lease = lease
         response._travel = Travel(self, exchange, lease.slot.served, lease.slot.idle_seconds)
         return response

@@ -70,6 +70,14 @@ class InvalidResponse(HoldfastError, requests_exceptions.ConnectionError):
     """The peer's bytes are malformed, ambiguous or over a limit (RFC 9112); the connection was closed."""
 
 
+class ConflictingHeader(InvalidResponse, requests_exceptions.InvalidHeader):
+    """An ``InvalidResponse`` that stock reports as ``InvalidHeader``: Content-Lengths that differ."""
+
+
+class CutHead(InvalidResponse, requests_exceptions.ChunkedEncodingError):
+    """An ``InvalidResponse`` that stock takes for the end of the head, and fails on in the body."""
+
+
 class IncompleteBody(HoldfastError, requests_exceptions.ChunkedEncodingError):
     """The body ended before its framing said so (RFC 9112 section 8)."""
 
@@ -82,7 +90,7 @@ class Carrier(urllib3_exceptions.HTTPError):
     """Brings ``public`` up through urllib3, which neither wraps nor retries a plain ``HTTPError``."""
 
     def __init__(self, public: HoldfastError) -> None:
-        super().__init__(str(public))
+        Exception.__init__(self, str(public))  # urllib3's own want a pool and a URL
         self.public = public
         self.__cause__ = public
 
@@ -96,6 +104,8 @@ class ReadCarrier(Carrier, urllib3_exceptions.ReadTimeoutError):
 
     def __init__(self, public: HoldfastError) -> None:
         Carrier.__init__(self, public)
+        # Where existing code looks for stock's words: in `error.args[0].args[0]`.
+        public.args = (urllib3_exceptions.HTTPError(str(public)),)
         self.pool = None  # type: ignore[assignment]  # urllib3 sets the pool, which nobody needs here
         self.url = None  # type: ignore[assignment]
 
@@ -133,4 +143,6 @@ def surface(error: HoldfastError, request: PreparedRequest | None, cause: BaseEx
     """Raises the public error, with the request that users look for on a requests exception."""
     if error.request is None:
         error.request = request
+    if isinstance(cause, Carrier):
+        cause = cause.__cause__  # the carrier itself is nobody's business
     raise error from (cause if cause is not error else None)

@@ -295,7 +295,7 @@ class Facade(HTTPConnectionPool):
             exchange = exchange_for(self, None)
         binding = self.bind()
         lease = binding.transport.acquire(
-            binding.place, exchange, self, self.config.token, bound=exchange.bound
+            binding.place, exchange, self, self.config.token, bound=exchange.bound, foreign=self.foreign
         )
         conn = lease.conn
         if isinstance(conn, WireConnection):

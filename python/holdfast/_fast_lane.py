@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import http.client
 import logging
-import re
 import ssl
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -31,6 +30,7 @@ from urllib3.exceptions import (
 from urllib3.util.ssl_match_hostname import CertificateError
 from urllib3.util.url import _encode_target
 
+from holdfast import _core
 from holdfast._body import Body, Head
 from holdfast._connection import UPLOAD_PIECE, EarlyAnswer, WireConnection
 from holdfast._deadline import Exchange
@@ -46,17 +46,10 @@ if TYPE_CHECKING:
 
     from holdfast._facade import Facade
 
-__all__ = ["Message", "connection_bound", "prepare", "run", "split"]
+__all__ = ["Message", "connection_bound", "prepare", "run"]
 
-_URL = re.compile(
-    r"(https?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?)"
-    r"(/(?!/)[A-Za-z0-9\-._~!$&'()*+,;=:@/%]*(?:\?[A-Za-z0-9\-._~!$&'()*+,;=:@/?%]*)?)?"
-)
 _METHODS = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "POST", "PUT", "PATCH", "DELETE"))
 _BODYLESS = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "DELETE"))
-_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_good_names: set[str] = set()
-_SKIP = "@@@SKIP_HEADER@@@"
 _BOUND_SCHEMES = ("ntlm", "negotiate")
 
 
@@ -68,17 +61,8 @@ class Message(NamedTuple):
     data: bytes
     body: bytes | None
     """What is too long to be sent in one piece with the head."""
-
-
-def split(url: Any) -> tuple[str, str] | None:
-    """Origin and target of a URL that needs no normalising; None if it is any other."""
-    match = _URL.fullmatch(url) if type(url) is str else None
-    if match is None:
-        return None
-    origin, target = match.groups()
-    if target is None:
-        return origin, "/"
-    return origin, _encode_target(target) if "%" in target else target
+    bound: bool
+    """Whether it authenticates its connection."""
 
 
 def connection_bound(headers: Any) -> bool:
@@ -95,50 +79,24 @@ def connection_bound(headers: Any) -> bool:
 def prepare(request: PreparedRequest, target: str, host_line: str) -> Message | None:
     """The message for ``request``, in http.client's order of lines; None if this lane is not for it."""
     method, body = request.method, request.body
-    store: dict[str, tuple[str, Any]] = request.headers._store  # type: ignore[assignment]
-    if method not in _METHODS or "transfer-encoding" in store or "expect" in store:
+    if method not in _METHODS:
         return None
+    if "%" in target:
+        target = str(_encode_target(target))
+    built = _core.build_head(method, target, host_line, request.headers._store)  # type: ignore[arg-type]  # a dict of pairs
+    if built is None:
+        return None
+    data, has_length, authorized = built
+    bound = authorized and connection_bound(request.headers)
     if body is None:
-        if method not in _BODYLESS and "content-length" not in store:
-            return None
-    elif "content-length" not in store:
-        return None
-    elif type(body) is str:
+        return Message(method, target, data, None, bound) if has_length or method in _BODYLESS else None
+    if type(body) is str:
         body = body.encode("utf-8")
-    elif type(body) is not bytes:
+    if not has_length or type(body) is not bytes:
         return None
-    lines = [f"{method} {target} HTTP/1.1"]
-    if "host" not in store:
-        lines.append("Host: " + host_line)
-    if "accept-encoding" not in store:
-        lines.append("Accept-Encoding: identity")
-    if "user-agent" not in store:
-        return None  # urllib3 has its own default
-    for name, value in store.values():
-        if type(name) is not str or type(value) is not str:
-            return None
-        if name not in _good_names and not _learn(name):
-            return None
-        lines.append(f"{name}: {value}")
-    count = len(lines) + 1
-    lines.append("\r\n")
-    head = "\r\n".join(lines)
-    # CR, LF and NUL never reach the wire; the standard lane says what is wrong.
-    if head.count("\n") != count or head.count("\r") != count or "\0" in head or _SKIP in head:
-        return None
-    data = head.encode("latin-1")
-    if body and len(body) <= UPLOAD_PIECE:
-        return Message(method, target, data + body, None)
-    return Message(method, target, data, body or None)
-
-
-def _learn(name: str) -> bool:
-    """Whether ``name`` is a field name; known ones are remembered, as many as a program has."""
-    if _NAME.fullmatch(name) is None:
-        return False
-    if len(_good_names) < 1024:  # noqa: PLR2004  # names may come from users
-        _good_names.add(name)
-    return True
+    if len(body) <= UPLOAD_PIECE:
+        return Message(method, target, data + body, None, bound)
+    return Message(method, target, data, body, bound)
 
 
 def run(
@@ -149,8 +107,7 @@ def run(
     try:
         binding = facade.bind()
         transport = binding.transport
-        exchange.bound = connection_bound(request.headers._store) and connection_bound(request.headers)
-        lease = transport.acquire(binding.place, exchange, facade, facade.config.token, bound=exchange.bound)
+        lease = transport.acquire(binding.place, exchange, facade, facade.config.token, bound=message.bound)
         head, rest = _exchange(facade, lease, message, exchange)
         conn: WireConnection = lease.conn
         slot, limits = lease.slot, lease.limits

@@ -35,7 +35,7 @@ class QueueLimit(Exception):
 class Slot(Generic[C]):
     """A connection as its pool knows it."""
 
-    __slots__ = ("conn", "hint", "idle_seconds", "idle_since", "idle_until", "owner", "retire_at", "served")
+    __slots__ = ("conn", "good_until", "hint", "idle_seconds", "idle_since", "owner", "retire_at", "served")
 
     def __init__(self, conn: C, retire_at: float | None) -> None:
         self.conn = conn
@@ -46,7 +46,8 @@ class Slot(Generic[C]):
         self.hint: float | None = None
         """The server's ``Keep-Alive: timeout``."""
         self.idle_since = 0.0
-        self.idle_until: float | None = None
+        self.good_until: float | None = None
+        """When it will have been idle, or alive, for too long."""
         self.idle_seconds = 0.0
         """How long it was idle before its present lease."""
 
@@ -133,17 +134,25 @@ class HostPool(Generic[C]):
         ``bound`` prefers one that is the owner's already: a handshake of NTLM goes on where it began.
         """
         while self.idle:
-            slot = self._pick(owner, bound=bound) if self._owned else next(reversed(self.idle))
-            if slot is None:
-                return None
-            reason = self._expired(slot, now)
-            if reason is None:
-                self._remove_idle(slot)
+            if self._owned:
+                picked = self._pick(owner, bound=bound)
+                if picked is None:
+                    return None
+                self.idle.move_to_end(picked)
+            slot, _ = self.idle.popitem()
+            del self._ledger.idle[slot]
+            if slot.owner is not None:
+                self._owned -= 1
+            self.in_use += 1
+            if slot.good_until is None or now < slot.good_until:
                 slot.idle_seconds = now - slot.idle_since
-                self._lease(slot)
+                counters = self.counters
+                counters.acquired += 1
+                if slot.served:
+                    counters.reused += 1
+                slot.served += 1
                 return slot
-            self._close_idle(slot, reason)
-            self._ledger.serve()
+            self.discard(slot, self._expiry(slot, now))
         return None
 
     def try_permit(self) -> bool:
@@ -245,8 +254,7 @@ class HostPool(Generic[C]):
         if reason is not None:
             self.discard(slot, reason)
             return
-        waiter = self._next_waiter(slot)
-        if waiter is not None:
+        if self._waiters and (waiter := self._next_waiter(slot)) is not None:
             slot.idle_seconds = 0.0
             self._hand_over(slot, waiter, now)
             return
@@ -267,14 +275,14 @@ class HostPool(Generic[C]):
         """Closes what has been idle or alive for too long; the moment when the next one will have."""
         earliest = None
         for slot in list(self.idle):
-            reason = self._expired(slot, now)
-            if reason is not None:
-                self._close_idle(slot, reason)
-                self._ledger.serve()
+            at = slot.good_until
+            if at is None:
                 continue
-            for at in (slot.idle_until, slot.retire_at):
-                if at is not None and (earliest is None or at < earliest):
-                    earliest = at
+            if now >= at:
+                self._close_idle(slot, self._expiry(slot, now))
+                self._ledger.serve()
+            elif earliest is None or at < earliest:
+                earliest = at
         return earliest
 
     def close_idle(self, reason: CloseReason, only: Callable[[Slot[C]], bool] | None = None) -> int:
@@ -401,12 +409,10 @@ class HostPool(Generic[C]):
             return CloseReason.MAX_REQUESTS
         return None
 
-    def _expired(self, slot: Slot[C], now: float) -> CloseReason | None:
-        if slot.idle_until is not None and now >= slot.idle_until:
-            return CloseReason.IDLE_TIMEOUT
-        if slot.retire_at is not None and now >= slot.retire_at:
-            return CloseReason.MAX_LIFETIME
-        return None
+    @staticmethod
+    def _expiry(slot: Slot[C], now: float) -> CloseReason:
+        old = slot.retire_at is not None and now >= slot.retire_at
+        return CloseReason.MAX_LIFETIME if old else CloseReason.IDLE_TIMEOUT
 
     def _push_idle(self, slot: Slot[C], now: float) -> None:
         limits, ledger = self.limits, self._ledger
@@ -415,7 +421,10 @@ class HostPool(Generic[C]):
             hinted = slot.hint - min(HINT_MARGIN, slot.hint / 2)
             timeout = hinted if timeout is None else min(timeout, hinted)
         slot.idle_since = now
-        slot.idle_until = None if timeout is None else now + timeout
+        ends = slot.retire_at
+        if timeout is not None and (ends is None or now + timeout < ends):
+            ends = now + timeout
+        slot.good_until = ends
         self.idle[slot] = None
         ledger.idle[slot] = self
         if slot.owner is not None:

@@ -8,8 +8,10 @@ same object. One difference, and every exchange takes the standard lane, which r
 from __future__ import annotations
 
 import http.client
+import operator
 import sys
 import types
+from collections.abc import Callable
 from typing import Any
 
 import requests.adapters
@@ -18,12 +20,14 @@ import urllib3.connectionpool
 import urllib3.response
 import urllib3.util.ssl_ as urllib3_ssl
 
-__all__ = ["HOOKS", "exchange_is_ours", "hooks_of", "wire_is_ours"]
+__all__ = ["HOOKS", "exchange_is_ours", "wire_is_ours"]
 
 _Stock = requests.adapters.HTTPAdapter
 _Pool = urllib3.connectionpool.HTTPConnectionPool
 _SecurePool = urllib3.connectionpool.HTTPSConnectionPool
+_UrllibConn = urllib3.connection.HTTPConnection
 _Conn = http.client.HTTPConnection
+_Response = http.client.HTTPResponse
 
 HOOKS = (
     "init_poolmanager",
@@ -50,67 +54,43 @@ def _plain(owner: Any, name: str) -> Any:
     return value
 
 
-_send = _plain(_Stock, "send")
-_urlopen = _plain(_Pool, "urlopen")
-_make_request = _plain(_Pool, "_make_request")
-_get_conn = _plain(_Pool, "_get_conn")
-_put_conn = _plain(_Pool, "_put_conn")
-_new_conn = _plain(_Pool, "_new_conn")
-_new_secure_conn = _plain(_SecurePool, "_new_conn")
-_connection_cls = urllib3.connection.HTTPConnection
-_secure_connection_cls = urllib3.connection.HTTPSConnection
-_urllib3_request = _plain(urllib3.connection.HTTPConnection, "request")
-_urllib3_getresponse = _plain(urllib3.connection.HTTPConnection, "getresponse")
-_urllib3_response = urllib3.response.HTTPResponse
-_pool_ok = _Pool.__dict__["ConnectionCls"] is _connection_cls
-_http_request = _plain(_Conn, "request")
-_http_putrequest = _plain(_Conn, "putrequest")
-_http_putheader = _plain(_Conn, "putheader")
-_http_endheaders = _plain(_Conn, "endheaders")
-_http_send = _plain(_Conn, "send")
-_http_getresponse = _plain(_Conn, "getresponse")
-_http_response = http.client.HTTPResponse
-_http_begin = _plain(http.client.HTTPResponse, "begin")
-_parse_headers = _plain(http.client, "parse_headers")
+def _watch(owner: Any, *names: str) -> tuple[Callable[[Any], Any], Any]:
+    """How to get several attributes of ``owner`` in one go, and what they must be."""
+    wanted = tuple(_plain(owner, name) for name in names)
+    return operator.attrgetter(*names), wanted if len(names) > 1 else wanted[0]
+
+
+_send, _stock_send = _watch(_Stock, "send")
+_pool, _stock_pool = _watch(
+    _Pool, "urlopen", "_make_request", "_get_conn", "_put_conn", "_new_conn", "_validate_conn", "ConnectionCls"
+)
+_secure, _stock_secure = _watch(_SecurePool, "_new_conn", "_validate_conn", "_prepare_proxy", "ConnectionCls")
+_urllib3_conn, _stock_urllib3_conn = _watch(_UrllibConn, "request", "getresponse", "connect")
+_conn, _stock_conn = _watch(
+    _Conn, "request", "putrequest", "putheader", "endheaders", "send", "getresponse", "response_class", "debuglevel"
+)
+_response, _stock_response = _watch(_Response, "begin", "read")
+_client, _stock_client = _watch(http.client, "HTTPResponse", "parse_headers")
+_results, _stock_results = _watch(urllib3.response, "HTTPResponse")
 
 
 def wire_is_ours() -> bool:
     """Whether http.client is as it came, so that the core may read what it would read."""
     return (
-        _Conn.getresponse is _http_getresponse
-        and _Conn.response_class is _http_response
-        and http.client.HTTPResponse is _http_response
-        and _http_response.begin is _http_begin
-        and http.client.parse_headers is _parse_headers
-        and not _Conn.debuglevel
-        and urllib3.connection.HTTPConnection.getresponse is _urllib3_getresponse
-        and urllib3.response.HTTPResponse is _urllib3_response
+        _conn(_Conn) == _stock_conn
+        and _response(_Response) == _stock_response
+        and _client(http.client) == _stock_client
+        and _results(urllib3.response) == _stock_results
+        and _urllib3_conn(_UrllibConn) == _stock_urllib3_conn
     )
 
 
 def exchange_is_ours() -> bool:
     """Whether everything that the fast lane leaves out is as it came."""
     return (
-        _Stock.send is _send
-        and _Pool.urlopen is _urlopen
-        and _Pool._make_request is _make_request
-        and _Pool._get_conn is _get_conn
-        and _Pool._put_conn is _put_conn
-        and _Pool._new_conn is _new_conn
-        and _SecurePool._new_conn is _new_secure_conn
-        and _Pool.ConnectionCls is _connection_cls
-        and _SecurePool.ConnectionCls is _secure_connection_cls
-        and _connection_cls.request is _urllib3_request
-        and _Conn.request is _http_request
-        and _Conn.putrequest is _http_putrequest
-        and _Conn.putheader is _http_putheader
-        and _Conn.endheaders is _http_endheaders
-        and _Conn.send is _http_send
+        _send(_Stock) == _stock_send
+        and _pool(_Pool) == _stock_pool
+        and _secure(_SecurePool) == _stock_secure
         and not urllib3_ssl.IS_PYOPENSSL
         and wire_is_ours()
     )
-
-
-def hooks_of(kind: type) -> tuple[Any, ...]:
-    """The hooks as ``kind`` has them."""
-    return tuple(getattr(kind, name) for name in HOOKS)

@@ -291,7 +291,8 @@ class FastResponse(requests.Response):
             self._body.close()
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        return copyreg.__newobj__, (requests.Response,), self.__getstate__()  # type: ignore[attr-defined]  # typeshed lacks it
+        # What a plain one reduces to by the oldest protocol: it unpickles where holdfast is not installed.
+        return copyreg._reconstructor, (requests.Response, object, None), self.__getstate__()  # type: ignore[attr-defined]
 
 
 def _raw(response: FastResponse) -> PooledHTTPResponse:

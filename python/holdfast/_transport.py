@@ -66,14 +66,12 @@ class Lease:
 
     def release(self) -> None:
         """The connection stands at the end of a message and may serve another."""
-        self.slot.conn.served += 1
-        self._exit(None)
+        transport = self.transport
+        if transport is not None:
+            transport.end(self, None)
 
     def discard(self, reason: CloseReason) -> None:
         """It does not, or must not; it is closed."""
-        self._exit(reason)
-
-    def _exit(self, reason: CloseReason | None) -> None:
         transport = self.transport
         if transport is not None:
             transport.end(self, reason)
@@ -215,21 +213,24 @@ class Transport:
         owner: object,
         *,
         bound: bool = False,
+        foreign: bool = False,
     ) -> Lease:
-        """A connected connection to ``place`` that was alive a moment ago.
+        """A connected connection to ``place`` that was alive a moment ago; a new one of somebody else's class if ``foreign``.
 
         ``bound``: the request authenticates the connection, so that from now on it is ``owner``'s alone. Raises
         ``AcquireTimeout``, ``QueueFull``, ``Cancelled`` and ``DeadlineExceeded`` (carried), or the dial's error.
         """
         while True:
             with self._locked:
-                host = self.host(place)
-                slot = None if dialer.foreign else host.take(time.monotonic(), owner, bound=bound)
+                host = self._hosts.get(place) or self.host(place)
+                slot = None if foreign else host.take(time.monotonic(), owner, bound=bound)
                 permit = slot is None and host.try_permit()
             if slot is None:
                 slot = self._obtain(host, exchange, dialer, owner, permit)
-            reason = CloseReason.EVICTED if dialer.foreign else slot.conn.dead()
-            if slot.served == 1 or reason is None:
+            if slot.served == 1:
+                break
+            reason = CloseReason.EVICTED if foreign else slot.conn.dead()
+            if reason is None:
                 break
             with self._locked:
                 host.discard(slot, reason)
