@@ -393,7 +393,7 @@ mod io {
         loop {
             let drained =
                 py.detach(|| socket::drain_chunked(fd, &mut copy, limit - bytes, patience))?;
-            bytes += drained.bytes.min(limit - bytes);
+            bytes += drained.bytes;
             if drained.outcome == Outcome::Interrupted {
                 py.check_signals()?;
                 continue;

@@ -165,8 +165,9 @@ pub fn drain_chunked(
         if bytes >= limit {
             break Outcome::Limit;
         }
+        let want = usize::try_from(limit - bytes).map_or(DRAIN_BUFFER, |n| n.min(DRAIN_BUFFER));
         let got = receive(fd, patience, || {
-            recv(fd, &mut scratch, RecvFlags::DONTWAIT).map(|(n, _)| n)
+            recv(fd, &mut scratch[..want], RecvFlags::DONTWAIT).map(|(n, _)| n)
         });
         let n = match got {
             Ok(n) => n,

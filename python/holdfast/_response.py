@@ -111,6 +111,8 @@ class PooledHTTPResponse(urllib3.HTTPResponse):
         url, options = pending
         kept = {key: value for key, value in self.__dict__.items() if key in ("_connection", "_pool", "_retries")}
         body = self.__dict__["_original_response"]
+        if "_enforce" in self.__dict__:  # switched before anybody looked at anything else
+            options = {**options, "enforce_content_length": self._enforce}
         headers = HTTPHeaderDict()
         for key, value in body.head[3]:
             headers.add(key, value)
