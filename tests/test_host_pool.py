@@ -142,6 +142,21 @@ def test_a_failed_dial_frees_its_permit_for_the_oldest_waiter() -> None:
     assert woken == [1]
 
 
+def test_a_permit_granted_to_a_waiter_that_is_then_given_a_connection_is_not_lost() -> None:
+    """Both arrive before the waiter wakes up; the connection wins, and the permit goes to the next."""
+    world = World(max_connections_per_host=2)
+    one, two = world.lease(), world.lease()
+    assert one is not None
+    assert two is not None
+    first, _ = world.queue()
+    second, _ = world.queue()
+    world.host().discard(one, CloseReason.ERROR)
+    assert first.permit
+    world.host().release(two, 1.0)
+    world.check()
+    assert (first.slot, first.permit, second.permit) == (two, False, True)
+
+
 @pytest.mark.parametrize("limit", [1, 2, 3])
 def test_max_connections_per_host_counts_dials_and_idle_ones(limit: int) -> None:
     """n are given, n + 1 is not."""

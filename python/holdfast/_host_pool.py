@@ -385,6 +385,10 @@ class HostPool(Generic[C]):
         self._forget(waiter, now)
         waiter.slot = slot
         waiter.wake()
+        if waiter.permit:
+            # It was granted one and has not woken up yet to use it: the connection won that race.
+            waiter.permit = False
+            self.undialed()
 
     def _next_waiter(self, slot: Slot[C]) -> Waiter[C] | None:
         if slot.owner is None:
