@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import pytest
@@ -362,3 +363,64 @@ def test_a_stale_retry_keeps_its_permit_and_the_books_add_up() -> None:
     world.check()
     shot = host.snapshot(1.0)
     assert (slot.conn, slot.served, shot.created, shot.acquired, shot.stale_retries) == (7, 1, 2, 1, 1)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_random_steps_keep_the_books_and_answer_every_waiter_once(seed: int) -> None:
+    """Take, dial, fail, release, discard, wait, leave, expire, in any order; the seed replays a failure."""
+    chance = random.Random(seed)
+    world = World(
+        max_connections=chance.choice([None, 3, 6]),
+        max_connections_per_host=chance.choice([None, 1, 2]),
+        max_idle=chance.choice([0, 2, 100]),
+        max_idle_per_host=chance.choice([0, 1, 20]),
+        max_lifetime=50.0,
+        idle_timeout=20.0,
+        max_requests_per_connection=chance.choice([None, 3]),
+    )
+    leased: list[tuple[HostPool[int], Slot[int]]] = []
+    dials: list[tuple[HostPool[int], Waiter[int] | None]] = []
+    waiting: list[tuple[HostPool[int], Waiter[int]]] = []
+    now = 0.0
+    for _ in range(1500):
+        now += chance.random()
+        host = world.host(chance.choice("abc"))
+        step = chance.choice(["acquire", "acquire", "dialed", "failed", "release", "release", "discard", "leave", "expire"])
+        if step == "acquire":
+            slot = host.take(now, None, bound=False)
+            if slot is not None:
+                leased.append((host, slot))
+            else:
+                waiter: Waiter[int] = Waiter(lambda: None)
+                permit = host.try_permit()
+                host.join(waiter, now, permit=permit)
+                waiting.append((host, waiter))
+                if permit:
+                    dials.append((host, waiter))
+        elif step in ("dialed", "failed") and dials:
+            host, owner = dials.pop(chance.randrange(len(dials)))
+            world.made += 1
+            host.undialed() if step == "failed" else host.dialed(world.made, now, owner, tls=False, seconds=0.1)
+        elif step in ("release", "discard") and leased:
+            host, slot = leased.pop(chance.randrange(len(leased)))
+            host.release(slot, now) if step == "release" else host.discard(slot, CloseReason.ERROR)
+        elif step == "leave" and waiting:
+            host, waiter = waiting.pop(chance.randrange(len(waiting)))
+            host.leave(waiter, now)
+        elif step == "expire":
+            host.expire(now)
+        # Waiters wake up late, and not in order.
+        for host, waiter in chance.sample(waiting, len(waiting) // 2):
+            if waiter.slot is not None:
+                assert not waiter.permit
+                leased.append((host, waiter.slot))
+                waiter.slot = None
+                waiting.remove((host, waiter))
+            elif waiter.permit:
+                waiter.permit = False
+                host.waited(waiter, now)
+                dials.append((host, waiter))
+        world.check(now)
+        for host in world.hosts.values():
+            assert not (host._queue and host.idle), "a waiter is queued while its host has an idle connection"
+        assert not world.ledger.queues or not any(h._has_room() for h in world.ledger.queues) or not world.ledger.room()

@@ -51,6 +51,7 @@ RECEIVE = 65536
 UPLOAD_PIECE = 65536
 """Between two pieces of an upload the connection is checked for an early answer."""
 
+_SEND = http.client.HTTPConnection.send
 _UNKNOWN = -1.0
 _FORBIDDEN = re.compile("[\r\n\0]")
 _FORBIDDEN_BYTES = re.compile(b"[\r\n\0]")
@@ -120,12 +121,19 @@ class WireConnection(urllib3.connection.HTTPConnection):
     fd = -1
     direct = False
     """Whether the core may read the descriptor itself: a plain, unpatched socket."""
+    through = False
+    """Whether a proxy has opened its tunnel: from there on a failure is the origin's."""
     answered = False
     """Whether a byte of the present answer has come."""
     written = False
     """Whether a byte of the present request was accepted by the socket."""
     _timeout: float | None = None
     _early = b""
+
+    def __str__(self) -> str:
+        # urllib3's name: it stands in messages that people search for.
+        secure = isinstance(self, urllib3.connection.HTTPSConnection)
+        return f"{'HTTPSConnection' if secure else 'HTTPConnection'}(host={self.host!r}, port={self.port!r})"
 
     # -- dialling ---------------------------------------------------------------------------------------------------
 
@@ -231,6 +239,7 @@ class WireConnection(urllib3.connection.HTTPConnection):
         finally:
             if self.sock is not None:
                 self.sock = sock
+        self.through = True
         budget.leave(PROXY, began)
         budget.enter(TLS)
         self._phase_began = time.monotonic()
@@ -299,8 +308,10 @@ class WireConnection(urllib3.connection.HTTPConnection):
     def send(self, data: Any) -> None:
         """http.client's way out: the head, then each piece of a body (with its chunk framing)."""
         exchange = self.exchange
-        if exchange is None or self.sock is None or not isinstance(data, (bytes, bytearray, memoryview)):
+        plain = isinstance(data, (bytes, bytearray, memoryview)) and http.client.HTTPConnection.send is _SEND
+        if exchange is None or self.sock is None or not plain:
             super().send(data)
+            self.written = True
             return
         self.upload(data, exchange)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import http.client
 import os
 import weakref
 from typing import Any
@@ -122,6 +123,11 @@ class Facade(HTTPConnectionPool):
         name = f"[{name}]" if ":" in name else name
         default = 443 if self.scheme == "https" else 80
         self.host_line = name if self.port in (None, default) else f"{name}:{self.port}"
+
+    def __str__(self) -> str:
+        # urllib3's name: it stands in messages that people search for.
+        kind = "HTTPSConnectionPool" if self.scheme == "https" else "HTTPConnectionPool"
+        return f"{kind}(host={self.host!r}, port={self.port!r})"
 
     # -- which transport --------------------------------------------------------------------------------------------
 
@@ -245,8 +251,8 @@ class Facade(HTTPConnectionPool):
             if isinstance(conn, urllib3.connection.HTTPSConnection):
                 conn.ssl_context = self._frozen()
             conn.dial(budget)
-        except (OSError, NewConnectionError, PoolTimeoutError, SSLError) as error:
-            if conn.proxy is None or conn.has_connected_to_proxy or isinstance(error, Carrier):
+        except (OSError, NewConnectionError, PoolTimeoutError, SSLError, http.client.HTTPException) as error:
+            if conn.proxy is None or conn.through or isinstance(error, Carrier):
                 raise
             raise _wrap_proxy_error(error, conn.proxy.scheme) from error
         return conn
