@@ -112,7 +112,9 @@ impl Chunked {
             (State::Size(digits), _) if byte.is_ascii_hexdigit() => self.digit(digits, byte)?,
             (State::Size(1..) | State::Extension, b'\r') => State::SizeLf,
             (State::Extension, b'\n' | 0) => return Err(WireError::ChunkSize),
-            (State::Size(1..), b';') | (State::Extension, _) => self.count_line(State::Extension)?,
+            (State::Size(1..), b';') | (State::Extension, _) => {
+                self.count_line(State::Extension)?
+            }
             (State::SizeLf, b'\n') => self.size_done(),
             (State::Size(_) | State::SizeLf, _) => return Err(WireError::ChunkSize),
             (State::DataCr, b'\r') => State::DataLf,

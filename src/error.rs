@@ -40,11 +40,7 @@ impl fmt::Display for WireError {
             }
             Self::ChunkSize => f.write_str("malformed chunk size"),
             Self::ChunkLineTooLong => {
-                write!(
-                    f,
-                    "chunk line over {} bytes",
-                    crate::body::MAX_CHUNK_LINE
-                )
+                write!(f, "chunk line over {} bytes", crate::body::MAX_CHUNK_LINE)
             }
             Self::ChunkEnd => f.write_str("chunk data not followed by CRLF"),
             Self::Trailer => f.write_str("malformed trailer field"),

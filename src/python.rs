@@ -32,7 +32,6 @@ fn latin1<'py>(py: Python<'py>, bytes: &[u8]) -> Bound<'py, PyString> {
     }
 }
 
-
 use _core::{BODY_CHUNKED, BODY_CLOSE, BODY_LENGTH, BODY_NONE, BODY_UPGRADE};
 
 /// Field pairs in order, and a map of lower-cased name to (name, value) with repeated fields joined by ", ".
@@ -129,7 +128,8 @@ fn build_head<'py>(
     // A list of our own: nobody can change it while we look.
     let pairs = fields.values();
     let mut seen = request::Seen::default();
-    let mut texts: Vec<(Bound<'py, PyString>, Bound<'py, PyString>)> = Vec::with_capacity(pairs.len());
+    let mut texts: Vec<(Bound<'py, PyString>, Bound<'py, PyString>)> =
+        Vec::with_capacity(pairs.len());
     for pair in &pairs {
         let Ok(pair) = pair.cast_into_exact::<PyTuple>() else {
             return Ok(None);

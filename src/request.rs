@@ -53,6 +53,8 @@ const fn is_url_byte(byte: u8) -> bool {
 }
 
 /// What the field lines of a request say about how it must be sent.
+// One flag a field name: an enum or a bit set would say the same less plainly.
+#[allow(clippy::struct_excessive_bools)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Seen {
     /// `Host` is among them.

@@ -119,7 +119,8 @@ const DRAIN_BUFFER: usize = 256 * 1024;
 /// Reads and drops `length` bytes of body. The limit is the caller's: it knows `length` beforehand.
 #[must_use]
 pub fn drain_length(fd: BorrowedFd<'_>, length: u64, patience: Patience) -> (u64, Outcome) {
-    let mut scratch = vec![0; usize::try_from(length).map_or(DRAIN_BUFFER, |n| n.min(DRAIN_BUFFER))];
+    let mut scratch =
+        vec![0; usize::try_from(length).map_or(DRAIN_BUFFER, |n| n.min(DRAIN_BUFFER))];
     let mut left = length;
     while left > 0 {
         let want = usize::try_from(left).map_or(scratch.len(), |n| n.min(scratch.len()));

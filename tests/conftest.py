@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 import requests
 import trustme
-from servers import Server, answer
 
 import holdfast
 from holdfast import PooledAdapter
+from servers import Server, answer
 
 
 def settle(condition: Callable[[], bool], seconds: float = 10.0) -> bool:

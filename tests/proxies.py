@@ -59,7 +59,9 @@ class HTTPProxy:
             with socket.create_connection((name.decode(), int(port or b"80")), 10) as upstream:
                 lines = head.split(b"\r\n")[1:]
                 kept = [line for line in lines if not line.lower().startswith((b"proxy-", b"connection:"))]
-                upstream.sendall(b"\r\n".join([method + b" /" + path + b" HTTP/1.1", *kept, b"Connection: close", b"", b""]) + body)
+                upstream.sendall(
+                    b"\r\n".join([method + b" /" + path + b" HTTP/1.1", *kept, b"Connection: close", b"", b""]) + body
+                )
                 answer = b""
                 while data := upstream.recv(65536):
                     answer += data

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 import requests
-from conftest import TLS
-from servers import Server
 
 import holdfast
+from conftest import TLS
 from holdfast import _errors
+from servers import Server
 
 Serve = Callable[..., Server]
 Sessions = Callable[..., requests.Session]
@@ -34,7 +34,20 @@ def both(client: requests.Session, call: Callable[[requests.Session], Any]) -> t
 
 @pytest.mark.parametrize(
     "url",
-    ["http://", "http:///x", "http://:80/", "http://a b/", "http://[::1/", "nonsense", "ftp://x/", "http://*bad/", "http://.x/", "http://x:99999/", "http://x:port/", "http://a" + "b" * 70 + ".example/"],
+    [
+        "http://",
+        "http:///x",
+        "http://:80/",
+        "http://a b/",
+        "http://[::1/",
+        "nonsense",
+        "ftp://x/",
+        "http://*bad/",
+        "http://.x/",
+        "http://x:99999/",
+        "http://x:port/",
+        "http://a" + "b" * 70 + ".example/",
+    ],
 )
 def test_a_malformed_url(url: str, lane: str, session: Sessions) -> None:
     """Same class, same words."""
@@ -62,12 +75,26 @@ def test_an_unknown_host(lane: str, session: Sessions) -> None:
     assert "NameResolutionError" in str(got)
 
 
-@pytest.mark.parametrize("what", ["missing_bundle", "missing_cert", "missing_key", "empty_bundle", "bad_bundle", "bad_cert", "wrong_key", "encrypted_key"])
+@pytest.mark.parametrize(
+    "what",
+    [
+        "missing_bundle",
+        "missing_cert",
+        "missing_key",
+        "empty_bundle",
+        "bad_bundle",
+        "bad_cert",
+        "wrong_key",
+        "encrypted_key",
+    ],
+)
 def test_bad_certificate_files(what: str, lane: str, serve: Serve, session: Sessions, tls: TLS, tmp_path: Path) -> None:
     """What stock raises: ``OSError`` for what is missing, ``SSLError`` for what OpenSSL refuses."""
     server = serve(tls=tls.context)
     junk = tmp_path / "junk.pem"
-    junk.write_text("" if what == "empty_bundle" else "-----BEGIN CERTIFICATE-----\nnonsense\n-----END CERTIFICATE-----\n")
+    junk.write_text(
+        "" if what == "empty_bundle" else "-----BEGIN CERTIFICATE-----\nnonsense\n-----END CERTIFICATE-----\n"
+    )
     cert = tls.client_cert("a")
     locked = tmp_path / "locked.pem"
     locked.write_text("-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n")
@@ -83,10 +110,14 @@ def test_bad_certificate_files(what: str, lane: str, serve: Serve, session: Sess
     }[what]
     expected, got = both(session(), lambda client: client.get(server.url, **options))
     assert type(got) is type(expected)
-    assert str(got).split("(_ssl.c")[0].partition("Caused")[2] == str(expected).split("(_ssl.c")[0].partition("Caused")[2]
+    assert (
+        str(got).split("(_ssl.c")[0].partition("Caused")[2] == str(expected).split("(_ssl.c")[0].partition("Caused")[2]
+    )
 
 
-def test_a_missing_client_certificate_is_an_error_for_plain_http_too(lane: str, serve: Serve, session: Sessions, tmp_path: Path) -> None:
+def test_a_missing_client_certificate_is_an_error_for_plain_http_too(
+    lane: str, serve: Serve, session: Sessions, tmp_path: Path
+) -> None:
     """As stock has it."""
     server = serve()
     expected, got = both(session(), lambda client: client.get(server.url, cert=str(tmp_path / "none.pem")))

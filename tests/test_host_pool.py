@@ -385,7 +385,9 @@ def test_random_steps_keep_the_books_and_answer_every_waiter_once(seed: int) -> 
     for _ in range(1500):
         now += chance.random()
         host = world.host(chance.choice("abc"))
-        step = chance.choice(["acquire", "acquire", "dialed", "failed", "release", "release", "discard", "leave", "expire"])
+        step = chance.choice(
+            ["acquire", "acquire", "dialed", "failed", "release", "release", "discard", "leave", "expire"]
+        )
         if step == "acquire":
             slot = host.take(now, None, bound=False)
             if slot is not None:

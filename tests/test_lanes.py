@@ -16,10 +16,10 @@ import requests
 import requests.adapters
 import urllib3
 import urllib3.connectionpool
-from servers import Server, ok
 
 import holdfast
 from holdfast import PooledAdapter, _fast_lane
+from servers import Server, ok
 
 Serve = Callable[..., Server]
 Sessions = Callable[..., requests.Session]
@@ -155,7 +155,9 @@ def test_a_patched_function_is_called(
     monkeypatch.undo()
 
 
-def test_a_patched_adapter_send_can_answer_alone(serve: Serve, session: Sessions, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_patched_adapter_send_can_answer_alone(
+    serve: Serve, session: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As ``responses`` does: nothing reaches the network, even with a warm pool."""
     server = serve()
     client = session()
@@ -210,12 +212,14 @@ def test_pools_holds_this_adapters_view(lane: str, serve: Serve, session: Sessio
     client = session()
     client.get(server.url)
     manager = client.get_adapter("http://").poolmanager  # type: ignore[attr-defined]
-    pools = [manager.pools[key] for key in manager.pools.keys()]
+    pools = [manager.pools[key] for key in manager.pools.keys()]  # noqa: SIM118  # no dict: it has no iterator
     assert [(pool.host, pool.port) for pool in pools] == [("127.0.0.1", server.port)]
     assert isinstance(pools[0], urllib3.HTTPConnectionPool)
 
 
-def test_urllib3s_debug_lines_are_logged(lane: str, serve: Serve, session: Sessions, caplog: pytest.LogCaptureFixture) -> None:
+def test_urllib3s_debug_lines_are_logged(
+    lane: str, serve: Serve, session: Sessions, caplog: pytest.LogCaptureFixture
+) -> None:
     """The same two that people look for."""
     server = serve()
     with caplog.at_level(logging.DEBUG, "urllib3"):
@@ -226,7 +230,9 @@ def test_urllib3s_debug_lines_are_logged(lane: str, serve: Serve, session: Sessi
     ]
 
 
-def stock_and_ours(server: Server, client: requests.Session, **options: Any) -> tuple[requests.Response, requests.Response]:
+def stock_and_ours(
+    server: Server, client: requests.Session, **options: Any
+) -> tuple[requests.Response, requests.Response]:
     with requests.Session() as stock:
         stock.trust_env = False
         return stock.get(server.url, **options), client.get(server.url, **options)
@@ -237,7 +243,19 @@ def test_a_response_is_as_stocks(lane: str, serve: Serve, session: Sessions) -> 
     fields = [b"Content-Type: text/html; charset=latin-1", b"X-A: b", b"Set-Cookie: k=v"]
     server = serve(ok("d\xe9j\xe0".encode("latin-1"), *fields))
     expected, got = stock_and_ours(server, session())
-    for name in ("status_code", "reason", "url", "encoding", "text", "content", "headers", "ok", "is_redirect", "history", "links"):
+    for name in (
+        "status_code",
+        "reason",
+        "url",
+        "encoding",
+        "text",
+        "content",
+        "headers",
+        "ok",
+        "is_redirect",
+        "history",
+        "links",
+    ):
         assert getattr(got, name) == getattr(expected, name), name
     assert got.cookies.get_dict() == expected.cookies.get_dict()
     assert repr(got) == repr(expected)
@@ -252,7 +270,17 @@ def test_raw_is_as_urllib3s(lane: str, serve: Serve, session: Sessions) -> None:
     server = serve(ok(b"0123456789", b"X-A: b"))
     expected, got = stock_and_ours(server, session(), stream=True)
     assert isinstance(got.raw, urllib3.HTTPResponse)
-    for name in ("status", "version", "version_string", "reason", "headers", "length_remaining", "chunked", "closed", "enforce_content_length"):
+    for name in (
+        "status",
+        "version",
+        "version_string",
+        "reason",
+        "headers",
+        "length_remaining",
+        "chunked",
+        "closed",
+        "enforce_content_length",
+    ):
         assert getattr(got.raw, name) == getattr(expected.raw, name), name
     assert got.raw._original_response.msg.items() == expected.raw._original_response.msg.items()
     assert got.raw._original_response.getheader("x-a") == "b"
@@ -271,7 +299,12 @@ def test_decoding_is_urllib3s(coding: str, chunked: bool, lane: str, serve: Serv
     if chunked:
         pieces = [packed[i : i + 777] for i in range(0, len(packed), 777)]
         body = b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
-        server = serve(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Encoding: " + coding.encode() + b"\r\n\r\n" + body)
+        server = serve(
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Encoding: "
+            + coding.encode()
+            + b"\r\n\r\n"
+            + body
+        )
     else:
         server = serve(ok(packed, b"Content-Encoding: " + coding.encode()))
     client = session()

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 import requests
-from conftest import settle
-from servers import Peer, Server, answer, ok
 
 import holdfast
+from conftest import settle
 from holdfast import AcquireTimeout, CloseReason, Limits, QueueFull
+from servers import Peer, Server, answer, ok
 
 Serve = Callable[..., Server]
 Sessions = Callable[..., requests.Session]
@@ -155,7 +155,9 @@ def test_acquire_timeout(limit: float, lane: str, serve: Serve, session: Session
     with ThreadPoolExecutor(1) as pool:
         job = pool.submit(client.get, server.url)
         assert held.waiting.acquire(timeout=20)
-        with pytest.raises(AcquireTimeout, match=rf"127\.0\.0\.1:{server.port} within {limit:g} s.*1 in use.*limits 1 per host") as caught:
+        with pytest.raises(
+            AcquireTimeout, match=rf"127\.0\.0\.1:{server.port} within {limit:g} s.*1 in use.*limits 1 per host"
+        ) as caught:
             client.get(server.url)
         held.open.set()
         assert job.result().content == b"ok"
@@ -245,7 +247,12 @@ def test_per_host_overrides_win_by_how_specific_they_are(serve: Serve, session: 
         },
     )
     found = limits.for_host("http", "example.org", 8080)
-    assert (found.max_idle_per_host, found.idle_timeout, found.max_waiting, found.max_connections_per_host) == (3, 6.0, 7, 9)
+    assert (found.max_idle_per_host, found.idle_timeout, found.max_waiting, found.max_connections_per_host) == (
+        3,
+        6.0,
+        7,
+        9,
+    )
     assert limits.for_host("https", "example.org", 443).max_idle_per_host == 1
     assert limits.for_host("http", "other.org", 8080).max_idle_per_host == 20
     one, two = serve(), serve()

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 import requests
-from conftest import TLS, settle
-from servers import Server
 
 import holdfast
+from conftest import TLS, settle
 from holdfast import Limits, PooledAdapter
+from servers import Server
 
 Serve = Callable[..., Server]
 PACKAGE = Path(holdfast.__file__).parent
@@ -113,7 +113,9 @@ def test_a_forked_child_starts_empty_and_leaves_the_parents_sockets_alone(serve:
 
 
 def run_python(code: str, *, seconds: float = 60) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=seconds, check=False)
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=seconds, check=False
+    )
 
 
 def test_the_interpreter_ends_with_connections_idle_and_in_use(serve: Serve) -> None:
@@ -144,10 +146,32 @@ def test_no_thread_outlives_its_use(serve: Serve) -> None:
     assert server.accepted == 2
 
 
-ORDER = """
-_cli _install _adapter _fast_lane _lanes _facade _transport_cache _transport _reaper _host_pool _stale _connection
-_response _body _dial _timeouts _tls _identity _files _deadline _errors _statistics _config _core
-""".split()
+ORDER = [
+    "_cli",
+    "_install",
+    "_adapter",
+    "_fast_lane",
+    "_lanes",
+    "_facade",
+    "_transport_cache",
+    "_transport",
+    "_reaper",
+    "_host_pool",
+    "_stale",
+    "_connection",
+    "_response",
+    "_body",
+    "_dial",
+    "_timeouts",
+    "_tls",
+    "_identity",
+    "_files",
+    "_deadline",
+    "_errors",
+    "_statistics",
+    "_config",
+    "_core",
+]
 
 
 def test_imports_point_down() -> None:

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import requests
-from conftest import TLS
-from proxies import HTTPProxy, SOCKSProxy, proxy_url
-from servers import Server
 
 import holdfast
+from conftest import TLS
 from holdfast import ProxyConnectTimeout, Timeouts
+from proxies import HTTPProxy, SOCKSProxy, proxy_url
+from servers import Server
 
 Serve = Callable[..., Server]
 Sessions = Callable[..., requests.Session]

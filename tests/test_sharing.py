@@ -13,12 +13,12 @@ import pytest
 import requests
 import trustme
 import urllib3
-from conftest import TLS
-from servers import Server, ok
 from urllib3.util.ssl_ import create_urllib3_context
 
 import holdfast
+from conftest import TLS
 from holdfast import CloseReason, Limits, PooledAdapter, Timeouts, _identity
+from servers import Server, ok
 
 Serve = Callable[..., Server]
 
@@ -173,12 +173,16 @@ def test_an_unknown_pool_keyword_makes_the_transport_private(serve: Serve) -> No
     assert server.accepted == 2
 
 
-def test_tls_one_connection_and_one_ca_parse_for_20_sessions(serve: Serve, tls: TLS, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tls_one_connection_and_one_ca_parse_for_20_sessions(
+    serve: Serve, tls: TLS, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Counted at ``SSLContext.load_verify_locations``."""
     server = serve(tls=tls.context)
     loads: list[Any] = []
     real = ssl.SSLContext.load_verify_locations
-    monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", lambda self, *a, **k: (loads.append(a), real(self, *a, **k))[1])
+    monkeypatch.setattr(
+        ssl.SSLContext, "load_verify_locations", lambda self, *a, **k: (loads.append(a), real(self, *a, **k))[1]
+    )
     for _ in range(20):
         assert get(server.url, verify=tls.bundle).content == b"ok"
     assert (server.accepted, len(loads)) == (1, 1)

@@ -15,10 +15,9 @@ from typing import Any
 import pytest
 import requests
 import urllib3
-from conftest import TLS
-from servers import Peer, Server, ok
 
 import holdfast
+from conftest import TLS
 from holdfast import (
     BodyStallTimeout,
     Cancelled,
@@ -30,6 +29,7 @@ from holdfast import (
     Timeouts,
     TLSHandshakeTimeout,
 )
+from servers import Peer, Server, ok
 
 Serve = Callable[..., Server]
 Sessions = Callable[..., requests.Session]
@@ -85,7 +85,9 @@ def blackhole() -> Iterator[tuple[str, int]]:
         one.close()
 
 
-def ends_within(seconds: float, kind: type[BaseException], call: Callable[[], Any], match: str | None = None) -> BaseException:
+def ends_within(
+    seconds: float, kind: type[BaseException], call: Callable[[], Any], match: str | None = None
+) -> BaseException:
     started = time.monotonic()
     with pytest.raises(kind, match=match) as caught:
         call()
@@ -110,7 +112,9 @@ def test_response_header(how: str, trickle: bytes, lane: str, serve: Serve, sess
         "urllib3": urllib3.Timeout(read=SHORT),
         "holdfast": Timeouts(response_header=SHORT),
     }[how]
-    error = ends_within(GENEROUS, ResponseHeaderTimeout, lambda: client.get(server.url, timeout=timeout), "response_header")
+    error = ends_within(
+        GENEROUS, ResponseHeaderTimeout, lambda: client.get(server.url, timeout=timeout), "response_header"
+    )
     assert isinstance(error, requests.exceptions.ReadTimeout)
     assert f"127.0.0.1:{server.port}" in str(error)
     assert reasons(client) == {CloseReason.TIMEOUT: 1}
@@ -361,7 +365,9 @@ def test_expect_continue_waits_for_100_but_not_for_ever(serve: Serve, session: S
 
 
 @pytest.mark.parametrize("data", ["bytes", "iterator"])
-def test_an_early_answer_ends_the_upload_and_is_delivered(data: str, lane: str, serve: Serve, session: Sessions) -> None:
+def test_an_early_answer_ends_the_upload_and_is_delivered(
+    data: str, lane: str, serve: Serve, session: Sessions
+) -> None:
     """A 413 during an upload; that connection is not reused (RFC 9112 section 9.5)."""
     pieces: list[int] = []
 

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import pytest
 import requests
-from servers import Peer, Server, ok
 
 import holdfast
 from holdfast import IncompleteBody, InvalidResponse
+from servers import Peer, Server, ok
 
 Serve = Callable[..., Server]
 Sessions = Callable[..., requests.Session]
@@ -35,7 +35,12 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 GOOD = [
     Good("6.3", "content_length", b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", b"hello"),
     Good("6.3", "content_length_zero", b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", b""),
-    Good("6.3", "equal_lengths_in_two_lines", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nab", b"ab"),
+    Good(
+        "6.3",
+        "equal_lengths_in_two_lines",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nab",
+        b"ab",
+    ),
     Good("6.3", "equal_lengths_in_a_list", b"HTTP/1.1 200 OK\r\nContent-Length: 2, 2\r\n\r\nab", b"ab"),
     Good("6.3", "head_has_no_body", b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", b"", method="HEAD"),
     Good("6.3", "204_has_no_body", b"HTTP/1.1 204 No Content\r\n\r\n", b""),
@@ -46,13 +51,37 @@ GOOD = [
     Good("7.1.1", "chunk_extensions", CHUNKED + b'3;a=b;c="d e"\r\nabc\r\n0;last\r\n\r\n', b"abc"),
     Good("7.1.2", "trailers_are_dropped", CHUNKED + b"1\r\nx\r\n0\r\nTrailer: 1\r\nOther: 2\r\n\r\n", b"x"),
     Good("7", "transfer_encoding_in_any_case", CHUNKED.replace(b"chunked", b"CHUNKED") + b"1\r\nx\r\n0\r\n\r\n", b"x"),
-    Good("7", "gzip_then_chunked_is_framed_as_chunked", CHUNKED.replace(b"chunked", b"gzip, chunked") + b"1\r\nx\r\n0\r\n\r\n", b"x"),
-    Good("7", "identity_means_nothing", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\nContent-Length: 1\r\n\r\nx", b"x"),
-    Good("6.1", "chunked_wins_over_length", CHUNKED.replace(b"\r\n\r\n", b"\r\nContent-Length: 99\r\n\r\n") + b"1\r\nx\r\n0\r\n\r\n", b"x", kept=False),
+    Good(
+        "7",
+        "gzip_then_chunked_is_framed_as_chunked",
+        CHUNKED.replace(b"chunked", b"gzip, chunked") + b"1\r\nx\r\n0\r\n\r\n",
+        b"x",
+    ),
+    Good(
+        "7",
+        "identity_means_nothing",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\nContent-Length: 1\r\n\r\nx",
+        b"x",
+    ),
+    Good(
+        "6.1",
+        "chunked_wins_over_length",
+        CHUNKED.replace(b"\r\n\r\n", b"\r\nContent-Length: 99\r\n\r\n") + b"1\r\nx\r\n0\r\n\r\n",
+        b"x",
+        kept=False,
+    ),
     Good("6.1", "chunked_in_http_1_0", CHUNKED.replace(b"1.1", b"1.0") + b"1\r\nx\r\n0\r\n\r\n", b"x", kept=False),
     Good("9.3", "http_1_0_closes", b"HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\nx", b"x", kept=False),
-    Good("9.3", "http_1_0_keep_alive", b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 1\r\n\r\nx", b"x"),
-    Good("9.6", "connection_close", b"HTTP/1.1 200 OK\r\nConnection: foo, Close\r\nContent-Length: 1\r\n\r\nx", b"x", kept=False),
+    Good(
+        "9.3", "http_1_0_keep_alive", b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 1\r\n\r\nx", b"x"
+    ),
+    Good(
+        "9.6",
+        "connection_close",
+        b"HTTP/1.1 200 OK\r\nConnection: foo, Close\r\nContent-Length: 1\r\n\r\nx",
+        b"x",
+        kept=False,
+    ),
     Good("2.2", "bare_line_feeds", b"HTTP/1.1 200 OK\nContent-Length: 1\nA: b\n\nx", b"x"),
     Good("5.2", "folded_line_is_one_space", b"HTTP/1.1 200 OK\r\nA: one\r\n  two\r\nContent-Length: 1\r\n\r\nx", b"x"),
     Good("4", "no_reason_phrase", b"HTTP/1.1 200\r\nContent-Length: 1\r\n\r\nx", b"x"),
@@ -61,7 +90,12 @@ GOOD = [
     Good("5", "value_in_latin_1", b"HTTP/1.1 200 OK\r\nA: caf\xe9\r\nContent-Length: 1\r\n\r\nx", b"x"),
     Good("5.1", "empty_value", b"HTTP/1.1 200 OK\r\nA:\r\nContent-Length: 1\r\n\r\nx", b"x"),
     Good("2.3", "later_minor_version", b"HTTP/1.7 200 OK\r\nContent-Length: 1\r\n\r\nx", b"x"),
-    Good("9110 15.2", "interim_responses_are_skipped", b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx", b"x"),
+    Good(
+        "9110 15.2",
+        "interim_responses_are_skipped",
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx",
+        b"x",
+    ),
 ]
 
 BAD = {
@@ -162,7 +196,9 @@ def test_cut(name: str, lane: str, serve: Serve, session: Sessions) -> None:
     assert client.get(server.url + "second").content == b"second"
 
 
-def test_a_short_body_is_a_success_where_enforcement_is_switched_off(lane: str, serve: Serve, session: Sessions) -> None:
+def test_a_short_body_is_a_success_where_enforcement_is_switched_off(
+    lane: str, serve: Serve, session: Sessions
+) -> None:
     """``raw.enforce_content_length = False``, as urllib3 has it."""
     server = serve(script(CUT["6.3 body_shorter_than_promised"], ends=True))
     response = session().get(server.url, stream=True)
@@ -250,7 +286,11 @@ def test_the_request_is_stocks_byte_for_byte(lane: str, serve: Serve, session: S
         stock.trust_env = False
         for client in (stock, session()):
             for method, path, options in calls:
-                again = {**options, "data": iter([b"a", b"bc"])} if "data" in options and method == "POST" and not isinstance(options["data"], dict) else options
+                again = (
+                    {**options, "data": iter([b"a", b"bc"])}
+                    if "data" in options and method == "POST" and not isinstance(options["data"], dict)
+                    else options
+                )
                 assert client.request(method, server.url + path, **again).content == b"ok"
     seen = [(head, body) for _, head, body in server.requests]
     assert seen[: len(calls)] == seen[len(calls) :]
@@ -265,7 +305,9 @@ def test_the_header_limit_covers_interim_heads(lane: str, serve: Serve, session:
 
 
 @pytest.mark.parametrize(("limit", "fits"), [(1, False), (62, False), (63, True), (64, True)])
-def test_max_response_header_bytes_at_1_n_and_around(limit: int, fits: bool, lane: str, serve: Serve, session: Sessions) -> None:
+def test_max_response_header_bytes_at_1_n_and_around(
+    limit: int, fits: bool, lane: str, serve: Serve, session: Sessions
+) -> None:
     """The head here has 63 bytes."""
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n" + b"A: 45678901234567890123\r\n\r\n"
     assert len(head) == 63

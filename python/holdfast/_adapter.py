@@ -6,7 +6,6 @@ import operator
 import socket
 from typing import TYPE_CHECKING, Any
 
-import requests.adapters
 import urllib3.connection
 from requests.adapters import HTTPAdapter
 from requests.exceptions import InvalidURL
@@ -42,6 +41,8 @@ class _Default(int):
 
 _TEN = _Default(10)
 _NO = _Default(0)
+_DEFAULT_LIMITS = Limits()
+_DEFAULT_TIMEOUTS = Timeouts()
 
 MOST_ROUTES = 256
 """Origins whose facade is remembered; a program that visits more starts over."""
@@ -66,11 +67,11 @@ class PooledAdapter(HTTPAdapter):
     :param resolver: called as ``resolver(host, port)``, gives ``socket.getaddrinfo``'s tuples, in place of that.
     """
 
-    __attrs__ = [*HTTPAdapter.__attrs__, "_options"]
+    __attrs__ = [*HTTPAdapter.__attrs__, "_options"]  # noqa: RUF012  # as requests declares it
 
     _options: dict[str, Any]
 
-    def __init__(  # noqa: PLR0913  # the contract's signature
+    def __init__(  # the contract's signature
         self,
         pool_connections: int = _TEN,
         pool_maxsize: int = _TEN,
@@ -91,7 +92,7 @@ class PooledAdapter(HTTPAdapter):
         if given and limits is not None:
             raise ValueError("give either limits or pool_connections, pool_maxsize and pool_block, not both")
         if limits is None:
-            limits = _limits_of(pool_connections, pool_maxsize, pool_block) if given else Limits()
+            limits = _limits_of(pool_connections, pool_maxsize, pool_block) if given else _DEFAULT_LIMITS
         for name, value, kind in (("limits", limits, Limits), ("timeouts", timeouts, Timeouts)):
             if value is not None and not isinstance(value, kind):
                 raise TypeError(f"{name} must be holdfast.{kind.__name__}, not {type(value).__name__}")
@@ -99,7 +100,7 @@ class PooledAdapter(HTTPAdapter):
             raise TypeError("resolver must be callable as resolver(host, port)")
         self._options = {
             "limits": limits,
-            "timeouts": timeouts or Timeouts(),
+            "timeouts": timeouts or _DEFAULT_TIMEOUTS,
             "shared": bool(shared),
             "ssl_context": ssl_context,
             "source_address": source_address,
@@ -196,11 +197,13 @@ class PooledAdapter(HTTPAdapter):
                 facade, target = route
                 message = _fast_lane.prepare(request, target, facade.host_line)
                 if message is not None:
-                    exchange = Exchange(timeouts, bound, facade.host_line)
+                    exchange = Exchange(timeouts, bound, facade.host_line, request.url)
                     return _fast_lane.run(self, facade, request, message, exchange)
-        return self._send_standard(request, stream, timeout, verify, cert, proxies, Exchange(timeouts, bound, ""))
+        return self._send_standard(
+            request, stream, timeout, verify, cert, proxies, Exchange(timeouts, bound, "", request.url)
+        )
 
-    def _send_standard(  # noqa: PLR0913  # stock's signature and the exchange
+    def _send_standard(  # stock's signature and the exchange
         self,
         request: PreparedRequest,
         stream: bool,

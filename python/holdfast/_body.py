@@ -37,7 +37,9 @@ WHOLE = 64 << 20
 class Lease(Protocol):
     """The right to a connection. It has two ways out."""
 
-    conn: Any
+    @property
+    def conn(self) -> Any:
+        """The connection."""
 
     def release(self) -> None:
         """The connection is fit for another request."""

@@ -36,8 +36,8 @@ class _Overrides(dict[str, dict[str, Any]]):
     def _read_only(self, *args: object, **kwargs: object) -> NoReturn:
         raise TypeError("Limits.per_host is read-only; make new Limits with dataclasses.replace()")
 
-    __setitem__ = __delitem__ = __ior__ = _read_only  # type: ignore[assignment]
-    clear = pop = popitem = setdefault = update = _read_only  # type: ignore[assignment]
+    __setitem__ = __delitem__ = __ior__ = _read_only
+    clear = pop = popitem = setdefault = update = _read_only
 
     def __hash__(self) -> int:  # type: ignore[override]  # unlike a dict's, ours never changes
         return hash(tuple(sorted((key, tuple(sorted(fields.items()))) for key, fields in self.items())))

@@ -221,17 +221,17 @@ class WireConnection(urllib3.connection.HTTPConnection):
         """CONNECT under ``proxy_connect``, however slowly the proxy's answer trickles; then TLS's turn."""
         budget = self.budget
         if budget is None:
-            super()._tunnel()  # type: ignore[misc]  # http.client's, which typeshed leaves out
+            super()._tunnel()
             return
         if budget.phase == TLS:
             budget.leave(TLS, self._phase_began)
         budget.enter(PROXY)
         began = time.monotonic()
         sock = self.sock
-        self.sock = _DeadlineSocket(sock, budget.left)  # type: ignore[assignment]  # makefile apart, it is the socket
+        self.sock = _DeadlineSocket(sock, budget.left)
         try:
             sock.settimeout(budget.left())
-            super()._tunnel()  # type: ignore[misc]
+            super()._tunnel()
         except TimeoutError as error:
             took = time.monotonic() - began
             text = f"proxy {self.host}:{self.port} did not answer CONNECT within {took:.3f} s ({budget.limit} s)"
@@ -548,7 +548,8 @@ class WireConnection(urllib3.connection.HTTPConnection):
             return bound
 
         kind = type(self).response_class
-        self.response_class = lambda sock, **kwargs: kind(_DeadlineSocket(sock, left), **kwargs)  # type: ignore[assignment, return-value]
+        made: Any = kind
+        self.response_class = lambda sock, **kwargs: made(_DeadlineSocket(sock, left), **kwargs)  # type: ignore[assignment]
         try:
             response: Any = super().getresponse()
         finally:
@@ -590,11 +591,10 @@ def socks_connections() -> dict[type, type]:
     class SOCKSPlain(WireConnection, socks.SOCKSConnection):
         def _open(self, budget: DialBudget) -> socket.socket:
             self.timeout = budget.left()
-            return socks.SOCKSConnection._new_conn(self)
+            sock: socket.socket = socks.SOCKSConnection._new_conn(self)
+            return sock
 
     class SOCKSTLS(SOCKSPlain, socks.SOCKSHTTPSConnection):
         pass
 
     return {socks.SOCKSConnection: SOCKSPlain, socks.SOCKSHTTPSConnection: SOCKSTLS}
-
-

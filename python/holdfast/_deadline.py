@@ -36,7 +36,7 @@ class _Bounds:
 _bounds: contextvars.ContextVar[_Bounds | None] = contextvars.ContextVar("holdfast_bounds", default=None)
 
 
-class deadline:  # noqa: N801  # a context manager that reads as a phrase, as trio's move_on_after does
+class deadline:  # a context manager that reads as a phrase, as trio's move_on_after does
     """Every request sent inside the block shares ``seconds``, streamed bodies included; then ``DeadlineExceeded``.
 
     A context variable: it binds this thread's requests and those of code run in a copy of its context. Of nested
@@ -100,10 +100,8 @@ class CancelScope:
 
     def __enter__(self) -> Self:
         outer = _bounds.get()
-        if outer is None:
-            bounds = _Bounds(None, None, (self,))
-        else:
-            bounds = _Bounds(outer.at, outer.seconds, (*outer.scopes, self))
+        at, seconds, scopes = (None, None, ()) if outer is None else (outer.at, outer.seconds, outer.scopes)
+        bounds = _Bounds(at, seconds, (*scopes, self))
         self._tokens.append(_bounds.set(bounds))
         return self
 
@@ -134,14 +132,16 @@ class Exchange:
         "timeouts",
         "total",
         "total_at",
+        "url",
         "wait",
     )
 
-    def __init__(self, timeouts: Timeouts, dial_bound: float | None, host: str) -> None:
+    def __init__(self, timeouts: Timeouts, dial_bound: float | None, host: str, url: Any = "") -> None:
         self.timeouts = timeouts
         self.dial_bound = dial_bound
         """A ``connect`` given for the call: bounds queue and dial, each as a whole, as in requests."""
         self.host = host
+        self.url = url
         self.started = started = time.monotonic()
         self.queued = self.sent_at = self.wait = 0.0
         self.stale_retries = 0

@@ -107,7 +107,7 @@ class ReadCarrier(Carrier, urllib3_exceptions.ReadTimeoutError):
         # Where existing code looks for stock's words: in `error.args[0].args[0]`.
         public.args = (urllib3_exceptions.HTTPError(str(public)),)
         self.pool = None  # type: ignore[assignment]  # urllib3 sets the pool, which nobody needs here
-        self.url = None  # type: ignore[assignment]
+        self.url = None
 
 
 class BrokenCarrier(Carrier, urllib3_exceptions.ProtocolError):

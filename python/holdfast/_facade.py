@@ -111,14 +111,13 @@ class Facade(HTTPConnectionPool):
     """The TLS keywords that the pool was asked for: urllib3 drops them for http, but they are part of the identity."""
     binding: Binding | None = None
     host_line: str = ""
-    numeric: bool = False
 
     def settle(self, config: AdapterConfig, requested: dict[str, Any]) -> None:
         """Called once by the pool manager, after urllib3's ``__init__``."""
         self.config = config
         self.requested = requested
         self._visiting: weakref.WeakKeyDictionary[Any, Lease] = weakref.WeakKeyDictionary()
-        self.numeric = is_numeric(self.proxy.host if self.proxy is not None and self.proxy.host else self.host)
+        self._numeric = is_numeric(self.proxy.host if self.proxy is not None and self.proxy.host else self.host)
         name = self.host.rstrip(".")
         name = f"[{name}]" if ":" in name else name
         default = 443 if self.scheme == "https" else 80
@@ -128,6 +127,11 @@ class Facade(HTTPConnectionPool):
         # urllib3's name: it stands in messages that people search for.
         kind = "HTTPSConnectionPool" if self.scheme == "https" else "HTTPConnectionPool"
         return f"{kind}(host={self.host!r}, port={self.port!r})"
+
+    @property
+    def numeric(self) -> bool:
+        """Whether the host to dial is an address, so that nothing has to be resolved."""
+        return self._numeric
 
     # -- which transport --------------------------------------------------------------------------------------------
 
@@ -192,7 +196,7 @@ class Facade(HTTPConnectionPool):
             "source_address": self.conn_kw.get("source_address"),
             "socks": self.conn_kw.get("_socks_options"),
             "resolver": None if self.config.resolver is None else _resolver_token(self.config.resolver),
-            "limits": {name: getattr(self.config.limits, name) for name in Limits.__dataclass_fields__},
+            "limits": _encoded(self.config.limits),
             "private": None if self.config.shared else _token_number(self.config.token),
         }
         if self.proxy is not None:
@@ -221,13 +225,13 @@ class Facade(HTTPConnectionPool):
     # -- dialling (a Dialer) ----------------------------------------------------------------------------------------
 
     @property
-    def ConnectionCls(self) -> Any:  # type: ignore[override]  # noqa: N802  # urllib3's name
+    def ConnectionCls(self) -> Any:
         """Ours for urllib3's own; what somebody else has put there stays as it is (vcrpy)."""
         known = self.__dict__.get("_connection_cls") or super().ConnectionCls
         return _OURS.get(known) or socks_connections().get(known, known)
 
     @ConnectionCls.setter
-    def ConnectionCls(self, value: Any) -> None:  # noqa: N802
+    def ConnectionCls(self, value: Any) -> None:
         self.__dict__["_connection_cls"] = value
 
     @property
@@ -260,9 +264,13 @@ class Facade(HTTPConnectionPool):
     def timed_out(self, budget: DialBudget) -> Exception:
         """What the dial will raise when its thread comes back from where it is stuck."""
         if budget.phase == TLS:
-            return carry(TLSHandshakeTimeout(f"TLS handshake with {self.host}:{self.port} timed out ({budget.limit} s)"))
+            return carry(
+                TLSHandshakeTimeout(f"TLS handshake with {self.host}:{self.port} timed out ({budget.limit} s)")
+            )
         if budget.phase == PROXY:
-            return carry(ProxyConnectTimeout(f"proxy did not answer CONNECT for {self.host}:{self.port} ({budget.limit} s)"))
+            return carry(
+                ProxyConnectTimeout(f"proxy did not answer CONNECT for {self.host}:{self.port} ({budget.limit} s)")
+            )
         seconds = budget.limit.partition("=")[2]
         error = ConnectTimeoutError(self, f"Connection to {self.host} timed out. (connect timeout={seconds})")
         return error if self.proxy is None else _wrap_proxy_error(error, self.proxy.scheme)
@@ -278,7 +286,7 @@ class Facade(HTTPConnectionPool):
 
     # -- urllib3's side ---------------------------------------------------------------------------------------------
 
-    def urlopen(self, method: str, url: str, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+    def urlopen(self, method: str, url: str, *args: Any, **kwargs: Any) -> Any:
         """urllib3's, in an exchange, with a back-off that knows the deadline."""
         exchange = current.get()
         retries = kwargs.get("retries")
@@ -326,7 +334,7 @@ class Facade(HTTPConnectionPool):
             conn.close()
             lease.discard(reason_for(None))
 
-    def _make_request(self, conn: Any, method: str, url: str, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+    def _make_request(self, conn: Any, method: str, url: str, *args: Any, **kwargs: Any) -> Any:
         """urllib3's; a stale connection is replaced and the request sent once more, on the same permit.
 
         The same object is dialled again: ``urlopen`` has told the response about it already.
@@ -343,7 +351,9 @@ class Facade(HTTPConnectionPool):
             exchange.failure = reason_for(error)
             if exchange.cancelled:
                 exchange.check()
-            rewindable = position is not _FAILEDTELL and (position is not None or isinstance(body, (bytes, str, type(None))))
+            rewindable = position is not _FAILEDTELL and (
+                position is not None or isinstance(body, (bytes, str, type(None)))
+            )
             if not rewindable or not may_repeat(error, lease, conn, method, kwargs.get("headers")):
                 raise
         set_file_position(body, position)
@@ -464,15 +474,25 @@ class _BoundedSleep(Retry):
         return False
 
 
-@functools.cache
-def _bounded_type(kind: type[Retry]) -> type[Retry]:
-    return type(kind.__name__, (_BoundedSleep, kind), {"__module__": kind.__module__})
+_bounded_types: dict[type[Retry], type[Retry]] = {}
 
 
 def _bounded(retries: Retry) -> Retry:
+    """A copy of ``retries`` with our sleep, of a class made once for each kind of ``Retry``."""
+    kind = type(retries)
+    bounded = _bounded_types.get(kind)
+    if bounded is None:
+        bounded = type(kind.__name__, (_BoundedSleep, kind), {"__module__": kind.__module__})
+        _bounded_types[kind] = bounded
     twin = copy.copy(retries)
-    twin.__class__ = _bounded_type(type(retries))
+    twin.__class__ = bounded
     return twin
+
+
+@functools.lru_cache(maxsize=64)
+def _encoded(limits: Limits) -> bytes:
+    """Limits are values, and a program has few of them: every new session needs these bytes."""
+    return _identity.encode({name: getattr(limits, name) for name in Limits.__dataclass_fields__})
 
 
 _tokens: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()

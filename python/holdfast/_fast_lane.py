@@ -34,7 +34,7 @@ from holdfast import _core
 from holdfast._body import Body, Head
 from holdfast._connection import UPLOAD_PIECE, EarlyAnswer, WireConnection
 from holdfast._deadline import Exchange
-from holdfast._errors import Carrier, carried, surface
+from holdfast._errors import carried, surface
 from holdfast._response import FastResponse, Travel
 from holdfast._stale import may_repeat, reason_for
 from holdfast._statistics import CloseReason
@@ -240,5 +240,3 @@ def raise_as_requests(error: BaseException, request: PreparedRequest) -> None:
     if isinstance(error, InvalidHeader):
         raise requests_exceptions.InvalidHeader(error, request=request)
     raise error
-
-

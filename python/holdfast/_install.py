@@ -13,8 +13,9 @@ from holdfast._transport_cache import cache
 
 __all__ = ["Session", "close_idle_connections", "install", "mount", "statistics", "uninstall"]
 
-_stock_adapter = requests.sessions.HTTPAdapter
-_stock_session = requests.sessions.Session
+_sessions: Any = requests.sessions
+_stock_adapter = _sessions.HTTPAdapter
+_stock_session = _sessions.Session
 _installed: dict[str, Any] = {}
 
 
@@ -62,18 +63,18 @@ def install(*, sessions: bool = False, **options: Any) -> None:
     PooledAdapter(**options).close()  # bad options fail here, not in the first session
     _installed.clear()
     _installed.update(options)
-    requests.sessions.HTTPAdapter = _InstalledAdapter  # type: ignore[misc]
+    _sessions.HTTPAdapter = _InstalledAdapter
     if sessions:
-        requests.Session = requests.sessions.Session = Session  # type: ignore[misc]
+        requests.Session = _sessions.Session = Session  # type: ignore[misc]
 
 
 def uninstall() -> None:
     """Undoes ``install`` for sessions made from now on. What somebody else has put there since is left alone."""
     _installed.clear()
-    if requests.sessions.HTTPAdapter is _InstalledAdapter:
-        requests.sessions.HTTPAdapter = _stock_adapter  # type: ignore[misc]
-    if requests.sessions.Session is Session:
-        requests.sessions.Session = _stock_session  # type: ignore[misc]
+    if _sessions.HTTPAdapter is _InstalledAdapter:
+        _sessions.HTTPAdapter = _stock_adapter
+    if _sessions.Session is Session:
+        _sessions.Session = _stock_session
     if requests.Session is Session:
         requests.Session = _stock_session  # type: ignore[misc]
 

@@ -76,7 +76,7 @@ _results, _stock_results = _watch(urllib3.response, "HTTPResponse")
 
 def wire_is_ours() -> bool:
     """Whether http.client is as it came, so that the core may read what it would read."""
-    return (
+    return bool(
         _conn(_Conn) == _stock_conn
         and _response(_Response) == _stock_response
         and _client(http.client) == _stock_client
@@ -87,7 +87,7 @@ def wire_is_ours() -> bool:
 
 def exchange_is_ours() -> bool:
     """Whether everything that the fast lane leaves out is as it came."""
-    return (
+    return bool(
         _send(_Stock) == _stock_send
         and _pool(_Pool) == _stock_pool
         and _secure(_SecurePool) == _stock_secure

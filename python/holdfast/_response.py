@@ -266,7 +266,7 @@ class FastResponse(requests.Response):
         return value
 
     @property
-    def content(self) -> bytes | Any:  # type: ignore[override]  # requests allows None and False here as well
+    def content(self) -> bytes | Any:
         """The body, decompressed; read without ``raw`` when nobody has touched that and nothing is compressed."""
         known = self.__dict__
         if known["_content"] is False and "raw" not in known and not known["_content_consumed"] and "_body" in known:

@@ -10,7 +10,7 @@ import itertools
 import ssl
 import threading
 import weakref
-from typing import Any
+from typing import Any, ClassVar
 
 import urllib3.util.ssl_ as urllib3_ssl
 from urllib3.exceptions import SSLError
@@ -61,7 +61,9 @@ class Adoption:
 
     _tokens = itertools.count(1)
     _lock = threading.Lock()
-    _known: weakref.WeakKeyDictionary[ssl.SSLContext, Adoption] = weakref.WeakKeyDictionary()  # guarded by _lock
+    _known: ClassVar[weakref.WeakKeyDictionary[ssl.SSLContext, Adoption]] = (
+        weakref.WeakKeyDictionary()
+    )  # guarded by _lock
 
     def __init__(self) -> None:
         self.token = next(self._tokens)

@@ -35,10 +35,13 @@ QUIET_HOSTS = 256
 class Dialer(Protocol):
     """How a connection to one origin is made."""
 
-    numeric: bool
-    """Whether the host is an address, so that nothing has to be resolved."""
-    foreign: bool
-    """Whether its connections are somebody else's class: unconnected, and never shared."""
+    @property
+    def numeric(self) -> bool:
+        """Whether the host is an address, so that nothing has to be resolved."""
+
+    @property
+    def foreign(self) -> bool:
+        """Whether its connections are somebody else's class: unconnected, and never shared."""
 
     def dial(self, budget: DialBudget) -> Any:
         """A connected connection, or the error that urllib3 would raise."""
@@ -50,14 +53,14 @@ class Dialer(Protocol):
 class Lease:
     """The right to one connection, held by whoever runs an exchange. Exactly one way out is taken: the first."""
 
-    __slots__ = ("host", "label", "limits", "slot", "transport")
+    __slots__ = ("host", "limits", "slot", "transport", "url")
 
-    def __init__(self, transport: Transport, host: HostPool[Any], slot: Slot[Any], label: str) -> None:
+    def __init__(self, transport: Transport, host: HostPool[Any], slot: Slot[Any], url: Any) -> None:
         self.transport: Transport | None = transport
         self.host = host
         self.slot = slot
         self.limits: HostLimits = host.limits
-        self.label = label
+        self.url = url
 
     @property
     def conn(self) -> Any:
@@ -86,7 +89,7 @@ class Lease:
     def __del__(self) -> None:
         transport = self.transport
         if transport is not None:
-            transport.orphan(self.host, self.slot, self.label)
+            transport.orphan(self.host, self.slot, self.url)
 
 
 class _Section:
@@ -133,7 +136,9 @@ class Transport:
         self._ledger: Ledger[Any] = Ledger(limits.max_connections, limits.max_idle)  # guarded by _lock
         self._hosts: dict[tuple[str, str, int], HostPool[Any]] = {}  # guarded by _lock
         self._forgotten = Counters()  # guarded by _lock
-        self._orphans: deque[tuple[HostPool[Any], Slot[Any]]] = deque()  # appended to by finalizers, emptied under _lock
+        self._orphans: deque[tuple[HostPool[Any], Slot[Any]]] = (
+            deque()
+        )  # appended to by finalizers, emptied under _lock
         _all.add(self)
 
     # -- the lock ---------------------------------------------------------------------------------------------------
@@ -173,7 +178,7 @@ class Transport:
                 self._lock.release()
             self._after(doomed)
 
-    def orphan(self, host: HostPool[Any], slot: Slot[Any], label: str) -> None:
+    def orphan(self, host: HostPool[Any], slot: Slot[Any], url: Any) -> None:
         """A lease was collected. Called by the garbage collector, at any point of any thread."""
         self._orphans.append((host, slot))
         if sys.is_finalizing():
@@ -182,7 +187,8 @@ class Transport:
         import warnings  # noqa: PLC0415  # a finalizer may run while modules are torn down
 
         with contextlib.suppress(Exception):
-            warnings.warn(f"response dropped without being read or closed: {label}", ResourceWarning, stacklevel=3)
+            shown = _without_secrets(str(url))
+            warnings.warn(f"response dropped without being read or closed: {shown}", ResourceWarning, stacklevel=3)
 
     # -- acquiring --------------------------------------------------------------------------------------------------
 
@@ -236,7 +242,7 @@ class Transport:
                 host.discard(slot, reason)
         if bound:
             slot.owner = owner
-        return Lease(self, host, slot, exchange.host)
+        return Lease(self, host, slot, exchange.url)
 
     def _obtain(
         self, host: HostPool[Any], exchange: Exchange, dialer: Dialer, owner: object, permit: bool
@@ -291,9 +297,7 @@ class Transport:
         limits = [at for at in (host.limits.acquire_timeout, exchange.dial_bound) if at is not None]
         return exchange.left(began + min(limits) if limits else None)
 
-    def _give_up(
-        self, host: HostPool[Any], exchange: Exchange, began: float, attempt: _Attempt | None
-    ) -> None:
+    def _give_up(self, host: HostPool[Any], exchange: Exchange, began: float, attempt: _Attempt | None) -> None:
         """The wait is over without a connection; raises unless the dial has moved on to its next phase meanwhile."""
         exchange.check()
         now = time.monotonic()
@@ -456,9 +460,7 @@ class Transport:
         if idle:
             reaper.look_after(self)
 
-    def close_idle(
-        self, reason: CloseReason, only: Callable[[Slot[Any]], bool] | None = None
-    ) -> int:
+    def close_idle(self, reason: CloseReason, only: Callable[[Slot[Any]], bool] | None = None) -> int:
         """Closes what is idle now, all or what ``only`` picks; how many."""
         with self._locked:
             return sum(host.close_idle(reason, only) for host in list(self._hosts.values()))
@@ -612,6 +614,13 @@ class _Attempt:
     def timed_out(self) -> BaseException:
         """The error of a dial whose present phase took too long, though its thread is not back yet."""
         return self._dialer.timed_out(self.budget)
+
+
+def _without_secrets(url: str) -> str:
+    """``url`` without userinfo and query."""
+    scheme, separator, rest = url.partition("?")[0].partition("://")
+    authority, slash, path = rest.partition("/")
+    return scheme + separator + authority.rpartition("@")[2] + slash + path
 
 
 def _is_tls(conn: Any) -> bool:
