@@ -148,6 +148,8 @@ def test_no_thread_outlives_its_use(serve: Serve) -> None:
 
 ORDER = [
     "_cli",
+    "_demo",
+    "_demo_server",
     "_install",
     "_adapter",
     "_fast_lane",

@@ -218,7 +218,7 @@ class Body:
                 return self._pull_chunked(self._decoder, most)
             if self._left >= 0:
                 most = min(most, self._left)
-            data = self._from_buffer(most) or self._receive(most)
+            data = self._from_buffer(most) or self._fetch(most)
         except _core.ProtocolViolation as error:
             self._invalid(error)
         if not data:
@@ -242,6 +242,15 @@ class Body:
             if not self._buffer:
                 self._cut()
                 return b""
+
+    def _fetch(self, most: int) -> bytes:
+        """What was asked for; a small reader's receive brings more than that, and the rest waits in the buffer."""
+        size = max(most, PIECE) if self._left < 0 else min(max(most, PIECE), self._left)
+        data = self._receive(size)
+        if len(data) > most:
+            self._buffer, self._pos = data, most
+            return data[:most]
+        return data
 
     def _from_buffer(self, most: int) -> bytes:
         data = self._buffer[self._pos : self._pos + most]

@@ -46,7 +46,7 @@ class _Overrides(dict[str, dict[str, Any]]):
         return _Overrides, (dict(self),)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class HostLimits:
     """The limits of one host, ``Limits.per_host`` applied. The fields are those of ``Limits``."""
 
@@ -158,7 +158,7 @@ class Limits:
         return HostLimits(**fields)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Timeouts:
     """How long each phase of an exchange may take, in seconds; None: no bound.
 

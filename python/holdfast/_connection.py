@@ -7,7 +7,6 @@ the core's in both lanes. urllib3's ``request`` writes through ``send`` here, so
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import http.client
 import io
@@ -17,7 +16,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import urllib3.connection
 from urllib3.exceptions import (
@@ -61,8 +60,7 @@ _PLAIN_RECV_INTO = socket.socket.recv_into
 _IS_PLAIN = socket.socket.__module__ == "socket"  # gevent's patched class lives elsewhere
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(NamedTuple):
     """What stays true of a connection once it is established."""
 
     number: int

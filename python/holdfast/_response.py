@@ -97,6 +97,7 @@ class PooledHTTPResponse(urllib3.HTTPResponse):
             _fp=body,
             _original_response=body,
             _connection=None,
+            _retries=None,
             _travel=travel,
             _pending=(url, options),
             auto_close=True,
@@ -130,6 +131,9 @@ class PooledHTTPResponse(urllib3.HTTPResponse):
             **{"decode_content": False, "preload_content": False, **options},
         )
         self.__dict__.update(kept)
+        if body.length is not None and self.length_remaining is not None:  # the body may have been read past us
+            self._fp_bytes_read = self.length_remaining - body.length
+            self.length_remaining = body.length
         return getattr(self, name)
 
     @property
@@ -269,9 +273,9 @@ class FastResponse(requests.Response):
     def content(self) -> bytes | Any:
         """The body, decompressed; read without ``raw`` when nobody has touched that and nothing is compressed."""
         known = self.__dict__
-        if known["_content"] is False and "raw" not in known and not known["_content_consumed"] and "_body" in known:
+        if known["_content"] is False and not known["_content_consumed"] and "_body" in known:
             body: Body = known["_body"]
-            if not known["_encoded"]:
+            if not known["_encoded"] and ("raw" not in known or _untouched(known["raw"])):
                 try:
                     known["_content"] = body.read_all()
                 except Carrier as error:
@@ -295,6 +299,15 @@ class FastResponse(requests.Response):
     def __reduce_ex__(self, protocol: Any) -> Any:
         # What a plain one reduces to by the oldest protocol: it unpickles where holdfast is not installed.
         return copyreg._reconstructor, (requests.Response, object, None), self.__getstate__()  # type: ignore[attr-defined]
+
+
+_FRESH = 8
+"""How many attributes ``PooledHTTPResponse.of`` sets."""
+
+
+def _untouched(raw: Any) -> bool:
+    """Whether ``raw`` is as ``of`` made it: requests' cookie handling has looked at it, but nobody has read or changed it."""
+    return type(raw) is PooledHTTPResponse and "_pending" in raw.__dict__ and len(raw.__dict__) == _FRESH
 
 
 def _raw(response: FastResponse) -> PooledHTTPResponse:

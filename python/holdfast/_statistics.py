@@ -81,8 +81,23 @@ class Counters:
             self.closed[reason] = self.closed.get(reason, 0) + n
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Counts:
+# Comparison and repr are written once below: generated for each class they double the time that this module takes
+# to import.
+class _Record:
+    """What a frozen dataclass would generate."""
+
+    def __eq__(self, other: object) -> bool:
+        return self.__dict__ == other.__dict__ if type(self) is type(other) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]  # some hold mappings
+
+    def __repr__(self) -> str:
+        fields = ", ".join(f"{name}={value!r}" for name, value in self.__dict__.items())
+        return f"{type(self).__name__}({fields})"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Counts(_Record):
     """The counts that a host, a transport and the process have in common.
 
     ``created == idle + in_use + sum(closed.values())`` holds at every level.
@@ -128,7 +143,7 @@ class Counts:
         self.__dict__.update(state, closed=MappingProxyType(state["closed"]))
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class HostStatistics(Counts):
     """One origin of a transport."""
 
@@ -136,7 +151,7 @@ class HostStatistics(Counts):
     """``"https://host:443"``."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class TransportStatistics(Counts):
     """One transport: the connections that adapters with equal settings share."""
 
@@ -146,7 +161,7 @@ class TransportStatistics(Counts):
     """Its origins; the transport's own counts also cover those it has forgotten."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Statistics(Counts):
     """Several transports. Process totals also cover forgotten transports, so they never fall."""
 
@@ -170,8 +185,8 @@ def total(parts: Iterable[Counts], forgotten: Counters | None = None) -> dict[st
     return {**sums, "oldest_wait_seconds": oldest, "closed": MappingProxyType(closed)}
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Timings:
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Timings(_Record):
     """Where one exchange's time went, in seconds; 0.0 for what did not happen."""
 
     queued: float = 0.0
@@ -188,8 +203,8 @@ class Timings:
     """From there to the head of the response."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class ConnectionInfo:
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class ConnectionInfo(_Record):
     """How a response travelled, as ``holdfast.connection_info`` gives it."""
 
     reused: bool

@@ -1,0 +1,58 @@
+# Everything sets itself up: `make demo` and `make test` need Python with venv, a Rust toolchain, a C linker and make.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+# The interpreter that the core is built for; pyo3 would look for another one on PATH.
+export PYO3_PYTHON = $(CURDIR)/$(BIN)/python
+
+.PHONY: help demo test bench bench-once lint core-test wheel lock soak clean
+
+help:
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+$(VENV)/.tools: requirements/dev.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	touch $@
+
+$(INSTALLED): $(VENV)/.tools pyproject.toml Cargo.toml Cargo.lock $(wildcard src/*.rs)
+	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/maturin develop -q --release --locked
+	touch $@
+
+demo: $(INSTALLED) ## the same requests without and with holdfast (ARGS="--threads 8")
+	$(BIN)/holdfast demo $(ARGS)
+
+test: $(INSTALLED) ## the tests (ARGS="-k name")
+	$(BIN)/python -m pytest tests $(ARGS)
+
+bench: $(INSTALLED) ## the benchmarks, with ratios to the stock adapter and to a bare socket loop
+	$(BIN)/python -m pytest benches -q --benchmark-columns=median --benchmark-disable-gc $(ARGS)
+
+bench-once: $(INSTALLED) ## each benchmark once, as a test
+	$(BIN)/python -m pytest benches -q --benchmark-disable
+
+soak: $(INSTALLED) ## 28,000 requests to one host from fresh sessions
+	$(BIN)/python tests/soak.py $(ARGS)
+
+core-test: $(VENV)/.tools ## the Rust core: tests, lints, format
+	cargo test --locked --no-default-features
+	cargo clippy --locked --all-targets -- -D warnings
+	cargo fmt --check
+
+lint: $(INSTALLED) ## ruff, mypy --strict, the stub against the extension
+	$(BIN)/ruff check python tests benches
+	$(BIN)/ruff format --check python tests benches
+	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest holdfast._core
+
+wheel: $(VENV)/.tools ## a release wheel in dist/
+	rm -rf dist
+	$(BIN)/maturin build -q --release --locked --interpreter $(BIN)/python --out dist
+
+lock: ## requirements/dev.txt from requirements/dev.in (needs uv)
+	uv pip compile -q --universal --generate-hashes --python-version 3.10 --no-header --no-annotate \
+		-o requirements/dev.txt requirements/dev.in
+
+clean: ## what builds left
+	rm -rf dist target .venv .venv-* .mypy_cache .ruff_cache .pytest_cache
