@@ -13,7 +13,8 @@ import pytest
 
 from holdfast import PooledAdapter, _core, _identity
 from holdfast._config import Limits
-from holdfast._host_pool import HostPool, Ledger, Waiter
+from holdfast._host_pool import HostPool, Ledger
+from holdfast._slot import Waiter
 
 HEAD = (
     b"HTTP/1.1 200 OK\r\nServer: nginx/1.22.1\r\nDate: Sat, 21 Nov 2026 07:46:44 GMT\r\nContent-Type: text/plain\r\n"

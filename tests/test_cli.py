@@ -34,7 +34,7 @@ def test_a_given_url_is_used(serve: Callable[..., Server]) -> None:
     done = demo("--url", server.url, "--requests", "8", "--threads", "2")
     assert done.returncode == 0, done.stderr
     assert len(server.requests) == 17
-    assert server.accepted <= 1 + 8 + 2
+    assert server.accepted < len(server.requests)
 
 
 def test_mistakes_give_one_line_and_status_2(serve: Callable[..., Server], tls: TLS) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from holdfast._config import Limits
-from holdfast._host_pool import HostPool, Ledger, QueueLimit, Slot, Waiter
+from holdfast._host_pool import HostPool, Ledger
+from holdfast._slot import QueueLimit, Slot, Waiter
 from holdfast._statistics import CloseReason
 
 

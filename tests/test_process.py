@@ -155,16 +155,23 @@ ORDER = [
     "_fast_lane",
     "_lanes",
     "_facade",
+    "_acquire",
+    "_binding",
     "_transport_cache",
     "_transport",
+    "_lease",
     "_reaper",
     "_host_pool",
+    "_slot",
     "_stale",
     "_connection",
     "_response",
     "_body",
+    "_look",
+    "_dialled",
     "_dial",
     "_timeouts",
+    "_backoff",
     "_tls",
     "_identity",
     "_files",
@@ -173,7 +180,7 @@ ORDER = [
     "_statistics",
     "_config",
     "_core",
-]
+]  # read as the one line of arrows that it is
 
 
 def test_imports_point_down() -> None:

@@ -8,16 +8,19 @@ Read it from the top down; each module imports only from those below it:
 ``_lanes``                which lane: may anybody tell the difference?
 ``_fast_lane``            the exchange, done directly
 ``_facade``               urllib3's pools over our transports: the standard lane
+``_acquire``              every wait for a connection: idle, dialled or returned, whichever comes first
+``_binding``              which transport a facade's settings lead to
 ``_transport_cache``      digest of the settings -> Transport, process-wide, and the fork rule
-``_transport``            one set of settings: its hosts, the lock, every wait for a connection
-``_reaper``               the thread that closes idle connections
-``_host_pool``            idle stack, waiters, permits of one origin; no I/O at all
+``_transport``            one set of settings: its hosts, and the one lock over their counts
+``_lease``, ``_reaper``   the right to one connection; the thread that closes idle ones
+``_host_pool``, ``_slot`` idle stack, waiters, permits of one origin; no I/O at all
 ``_stale``                may a request be sent again?
-``_connection``           one socket, one exchange at a time
-``_response``, ``_body``  what the caller gets, and how its end is the lease's end
-``_dial``                 DNS and TCP under one deadline
+``_connection``           one socket, one exchange at a time: writing and reading
+``_response``, ``_body``  what the caller gets, and how its end is the lease's end; ``_look`` is what it looks like
+``_dialled``, ``_dial``   the socket's life: each phase of its dial under one deadline, the idle check
 ``_core`` (Rust)          heads, framing, chunked bodies, draining, key digest
-leaves                    ``_config``, ``_errors``, ``_deadline``, ``_statistics``, ``_tls``, ``_identity``, ``_files``
+leaves                    ``_config``, ``_timeouts``, ``_errors``, ``_deadline``, ``_backoff``, ``_statistics``, ``_tls``,
+                          ``_identity``, ``_files``
 ========================  ==========================================================================
 """
 

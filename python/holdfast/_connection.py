@@ -9,41 +9,32 @@ from __future__ import annotations
 import contextlib
 import functools
 import http.client
-import io
-import itertools
 import re
 import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import urllib3.connection
-from urllib3.exceptions import (
-    ConnectTimeoutError,
-    NameResolutionError,
-    NewConnectionError,
-)
 from urllib3.util.wait import wait_for_socket
 
 from holdfast import _core
 from holdfast._body import Body, Head
 from holdfast._deadline import Exchange
-from holdfast._dial import CONNECT, PROXY, TLS, DialBudget, Resolver, open_socket
+from holdfast._dial import DialBudget
+from holdfast._dialled import DeadlineSocket, DialledConnection
 from holdfast._errors import (
     BodyStallTimeout,
     ConflictingHeader,
     CutHead,
     InvalidResponse,
-    ProxyConnectTimeout,
     ResponseHeaderTimeout,
-    TLSHandshakeTimeout,
     carry,
 )
 from holdfast._response import PooledHTTPResponse, Travel
-from holdfast._statistics import CloseReason
 
-__all__ = ["Facts", "PlainConnection", "TLSConnection", "WireConnection"]
+__all__ = ["PlainConnection", "TLSConnection", "WireConnection"]
 
 RECEIVE = 65536
 """One ``recv`` of a head: most small responses come whole with it."""
@@ -55,234 +46,21 @@ _UNKNOWN = -1.0
 _FORBIDDEN = re.compile("[\r\n\0]")
 _FORBIDDEN_BYTES = re.compile(b"[\r\n\0]")
 
-_numbers = itertools.count(1)
-_PLAIN_RECV_INTO = socket.socket.recv_into
-_IS_PLAIN = socket.socket.__module__ == "socket"  # gevent's patched class lives elsewhere
-
-
-class Facts(NamedTuple):
-    """What stays true of a connection once it is established."""
-
-    number: int
-    local_address: Any
-    remote_address: Any
-    tls_version: str | None
-    tls_cipher: str | None
-    dns: float
-    connect: float
-    tls: float
-
 
 class EarlyAnswer(BrokenPipeError):
     """The server answered before the upload ended. urllib3 takes a broken pipe for that and reads the answer."""
 
 
-class _DeadlineIO(socket.SocketIO):
-    """A socket's file that gives each receive what the exchange has left, for a patched http.client and for CONNECT."""
-
-    def __init__(self, sock: socket.socket, left: Callable[[], float | None]) -> None:
-        super().__init__(sock, "r")
-        sock._io_refs += 1  # type: ignore[attr-defined]  # as socket.makefile does: closing the socket waits for us
-        self._left = left
-
-    def readinto(self, buffer: Any) -> int | None:
-        self._sock.settimeout(self._left())  # type: ignore[attr-defined]  # SocketIO's own
-        return super().readinto(buffer)
-
-
-class _DeadlineSocket:
-    """A socket whose ``makefile`` reads under a deadline."""
-
-    def __init__(self, sock: Any, left: Callable[[], float | None]) -> None:
-        self._socket = sock
-        self._left = left
-
-    def makefile(self, *args: Any, **kwargs: Any) -> Any:
-        if not isinstance(self._socket, socket.socket):
-            return self._socket.makefile(*args, **kwargs)  # TLS in TLS has no SocketIO
-        return io.BufferedReader(_DeadlineIO(self._socket, self._left))
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._socket, name)
-
-
-class WireConnection(urllib3.connection.HTTPConnection):
+class WireConnection(DialledConnection):
     """What plain, TLS and SOCKS connections have in common. Owned by the holder of its lease."""
 
-    resolver: Resolver | None = None
-    tunnel: tuple[str, int | None, Any, str] | None = None
-    """Host, port, headers and scheme of a CONNECT, kept because ``close`` forgets them."""
-    facts: Facts
     exchange: Exchange | None = None
     """The exchange under way in the standard lane; it holds the lease until the response does."""
-    budget: DialBudget | None = None
-    fd = -1
-    direct = False
-    """Whether the core may read the descriptor itself: a plain, unpatched socket."""
-    through = False
-    """Whether a proxy has opened its tunnel: from there on a failure is the origin's."""
     answered = False
     """Whether a byte of the present answer has come."""
     written = False
     """Whether a byte of the present request was accepted by the socket."""
-    _timeout: float | None = None
     _early = b""
-
-    def __str__(self) -> str:
-        # urllib3's name: it stands in messages that people search for.
-        secure = isinstance(self, urllib3.connection.HTTPSConnection)
-        return f"{'HTTPSConnection' if secure else 'HTTPConnection'}(host={self.host!r}, port={self.port!r})"
-
-    # -- dialling ---------------------------------------------------------------------------------------------------
-
-    def dial(self, budget: DialBudget) -> None:
-        """Connects: DNS, TCP, CONNECT, TLS, each within its part of ``budget``. Errors are urllib3's."""
-        self.budget = budget
-        try:
-            if self.tunnel is not None:
-                host, port, headers, scheme = self.tunnel
-                self.set_tunnel(host, port=port, headers=headers, scheme=scheme)
-            self.connect()
-            if budget.phase == TLS:
-                budget.leave(TLS, self._phase_began)
-            self._established(budget)
-        except TimeoutError as error:
-            if budget.phase == TLS:
-                self._tls_timed_out(budget, error)
-            raise
-        except BaseException:
-            self.close()
-            raise
-        finally:
-            self.budget = None
-            budget.socket = None
-
-    def _established(self, budget: DialBudget) -> None:
-        sock: Any = self.sock
-        self.fd = sock.fileno()
-        self.direct = _IS_PLAIN and type(sock) is socket.socket and type(sock).recv_into is _PLAIN_RECV_INTO
-        self._timeout = sock.gettimeout()
-        cipher = sock.cipher() if hasattr(sock, "cipher") else None
-        self.facts = Facts(
-            number=next(_numbers),
-            local_address=_address(sock, "getsockname"),
-            remote_address=_address(sock, "getpeername"),
-            tls_version=sock.version() if hasattr(sock, "version") else None,
-            tls_cipher=cipher[0] if cipher else None,
-            dns=budget.dns,
-            connect=budget.spent.get(CONNECT, 0.0) - budget.dns + budget.spent.get(PROXY, 0.0),
-            tls=budget.spent.get(TLS, 0.0),
-        )
-
-    def _tls_timed_out(self, budget: DialBudget, error: TimeoutError) -> None:
-        self.close()
-        took = time.monotonic() - budget.began
-        text = f"TLS handshake with {self.host}:{self.port} timed out after {took:.3f} s ({budget.limit} s)"
-        raise carry(TLSHandshakeTimeout(text)) from error
-
-    def _new_conn(self) -> socket.socket:
-        """DNS and TCP, under one deadline; then the next phase's timeout is set on the socket."""
-        budget = self.budget
-        if budget is None:
-            return super()._new_conn()
-        self._phase_began = time.monotonic()
-        try:
-            sock = self._open(budget)
-        except socket.gaierror as error:
-            raise NameResolutionError(self.host, self, error) from error
-        except TimeoutError as error:
-            text = f"Connection to {self.host} timed out. (connect timeout={budget.limit.partition('=')[2]})"
-            raise ConnectTimeoutError(self, text) from error
-        except OSError as error:
-            raise NewConnectionError(self, f"Failed to establish a new connection: {error}") from error
-        budget.leave(CONNECT, self._phase_began)
-        budget.socket = sock
-        secure = isinstance(self, urllib3.connection.HTTPSConnection)
-        if secure or self.tunnel is not None:
-            plain_proxy = self.tunnel is not None and self.tunnel[3] == "http"
-            budget.enter(PROXY if plain_proxy else TLS)
-            self._phase_began = time.monotonic()
-            sock.settimeout(budget.left())
-        return sock
-
-    def _open(self, budget: DialBudget) -> socket.socket:
-        return open_socket(
-            self._dns_host,
-            self.port,
-            budget,
-            self.source_address,
-            self.socket_options,
-            self.resolver,
-        )
-
-    def _tunnel(self) -> None:
-        """CONNECT under ``proxy_connect``, however slowly the proxy's answer trickles; then TLS's turn."""
-        budget = self.budget
-        if budget is None:
-            super()._tunnel()
-            return
-        if budget.phase == TLS:
-            budget.leave(TLS, self._phase_began)
-        budget.enter(PROXY)
-        began = time.monotonic()
-        sock = self.sock
-        self.sock = _DeadlineSocket(sock, budget.left)
-        try:
-            sock.settimeout(budget.left())
-            super()._tunnel()
-        except TimeoutError as error:
-            took = time.monotonic() - began
-            text = f"proxy {self.host}:{self.port} did not answer CONNECT within {took:.3f} s ({budget.limit} s)"
-            raise carry(ProxyConnectTimeout(text)) from error
-        finally:
-            if self.sock is not None:
-                self.sock = sock
-        self.through = True
-        budget.leave(PROXY, began)
-        budget.enter(TLS)
-        self._phase_began = time.monotonic()
-        sock.settimeout(budget.left())
-
-    def become(self, other: WireConnection) -> None:
-        """Takes the socket of ``other``, which was dialled for the same place: urllib3 goes on with the object it has."""
-        for name in ("sock", "fd", "direct", "facts", "_timeout", "is_verified", "proxy_is_verified"):
-            setattr(self, name, getattr(other, name))
-        for name in ("_has_connected_to_proxy", "_tunnel_host", "_tunnel_port", "_tunnel_scheme"):
-            setattr(self, name, getattr(other, name))
-        other.sock = None
-        self._idle_state()
-
-    # -- while idle -------------------------------------------------------------------------------------------------
-
-    def dead(self) -> CloseReason | None:
-        """Why the idle connection must not be used again; None if it may. Never waits."""
-        sock: Any = self.sock
-        pending = getattr(sock, "pending", None)
-        if not _core.readable(self.fd) and not (pending is not None and pending()):
-            return None
-        try:
-            if self._wait_at_most(0.0).recv(1):
-                return CloseReason.UNSOLICITED_DATA
-        except (BlockingIOError, ssl.SSLWantReadError):
-            return None  # TLS: a session ticket or another record without data
-        except (OSError, ValueError):
-            pass
-        return CloseReason.CLOSED_BY_SERVER
-
-    def _wait_at_most(self, seconds: float | None) -> Any:
-        sock: Any = self.sock
-        if seconds != self._timeout:
-            sock.settimeout(seconds)
-            self._timeout = seconds
-        return sock
-
-    def interrupt(self) -> None:
-        """Wakes whoever reads or writes: called by others than the holder, so it closes nothing."""
-        sock = self.sock
-        if isinstance(sock, socket.socket):
-            # Not SSLSocket.shutdown, which would drop the TLS object under the reader's hands.
-            with contextlib.suppress(OSError):
-                socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
     # -- writing ----------------------------------------------------------------------------------------------------
 
@@ -524,11 +302,6 @@ class WireConnection(urllib3.connection.HTTPConnection):
             slot.hint = float(head[9])
         return Travel(self, exchange, slot.served, slot.idle_seconds)
 
-    def _idle_state(self) -> None:
-        """http.client's state machine, which its own ``getresponse`` would have moved on."""
-        self._HTTPConnection__state = "Idle"
-        self._HTTPConnection__response = None
-
     def _foreign_response(self, exchange: Exchange) -> Any:
         """A patched http.client parses; deadlines still hold, through a socket file that knows them."""
         lease: Any = exchange.lease
@@ -547,7 +320,7 @@ class WireConnection(urllib3.connection.HTTPConnection):
 
         kind = type(self).response_class
         made: Any = kind
-        self.response_class = lambda sock, **kwargs: made(_DeadlineSocket(sock, left), **kwargs)  # type: ignore[assignment]
+        self.response_class = lambda sock, **kwargs: made(DeadlineSocket(sock, left), **kwargs)  # type: ignore[assignment]
         try:
             response: Any = super().getresponse()
         finally:
@@ -568,14 +341,6 @@ class PlainConnection(WireConnection):
 
 class TLSConnection(WireConnection, urllib3.connection.HTTPSConnection):
     """https. ``ssl_context`` is a frozen one, so urllib3 neither loads nor changes anything."""
-
-
-def _address(sock: Any, which: str) -> Any:
-    try:
-        address = getattr(sock, which)()
-    except (OSError, AttributeError):
-        return None
-    return tuple(address[:2]) if isinstance(address, tuple) else address
 
 
 @functools.cache

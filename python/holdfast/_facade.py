@@ -27,16 +27,21 @@ from urllib3.util.retry import Retry
 from urllib3.util.timeout import Timeout
 
 from holdfast import _files, _identity, _tls
-from holdfast._config import Limits, Timeouts
+from holdfast._acquire import acquire, redial
+from holdfast._backoff import bounded
+from holdfast._binding import AdapterConfig, Binding
+from holdfast._config import Limits
 from holdfast._connection import PlainConnection, TLSConnection, WireConnection, socks_connections
 from holdfast._deadline import Exchange, current
 from holdfast._dial import PROXY, TLS, DialBudget, Resolver, is_numeric
 from holdfast._errors import Carrier, ProxyConnectTimeout, TLSHandshakeTimeout, carry
+from holdfast._lease import Lease
 from holdfast._stale import may_repeat, reason_for
-from holdfast._transport import Lease, Transport
-from holdfast._transport_cache import Token, cache
+from holdfast._statistics import CloseReason
+from holdfast._timeouts import merge
+from holdfast._transport_cache import cache
 
-__all__ = ["AdapterConfig", "Binding", "Facade", "adopt"]
+__all__ = ["Facade", "adopt"]
 
 BASIC_TLS = (
     "cert_reqs",
@@ -57,50 +62,6 @@ MORE_TLS = ("ssl_context", "server_hostname", "ca_cert_data")
 PLAIN_KEYWORDS = ("socket_options", "source_address", "_socks_options")
 INERT_KEYWORDS = ("blocksize", "proxy", "proxy_config")
 """Of no meaning for a socket's identity, or encoded apart."""
-
-
-class AdapterConfig:
-    """What an adapter's facades need to know of it. No reference to the adapter, which must be collectable."""
-
-    __slots__ = ("__weakref__", "epoch", "limits", "resolver", "shared", "timeouts", "token")
-
-    def __init__(self, limits: Limits, timeouts: Timeouts, *, shared: bool, resolver: Resolver | None) -> None:
-        self.limits = limits
-        self.timeouts = timeouts
-        self.shared = shared
-        self.resolver = resolver
-        self.token = Token()
-        self.epoch = 0
-        """Grows when the adapter is closed: its facades look their transports up again."""
-
-
-class Binding:
-    """The transport that a facade's present settings lead to, and how to see that they still do."""
-
-    __slots__ = ("hashed", "marks", "place", "snapshot", "tls", "transport")
-
-    def __init__(
-        self,
-        snapshot: tuple[Any, ...],
-        marks: list[tuple[str, _files.FileMark | None]],
-        transport: Transport,
-        place: tuple[str, str, int],
-        tls: dict[str, Any],
-        hashed: tuple[bytes, ...],
-    ) -> None:
-        self.snapshot = snapshot
-        self.marks = marks
-        self.transport = transport
-        self.place = place
-        self.tls = tls
-        self.hashed = hashed
-
-    def fresh(self) -> bool:
-        """Whether the certificate files are what they were and the transport is in service."""
-        for path, known in self.marks:
-            if _files.mark(path) != known:
-                return False
-        return not self.transport.is_shut
 
 
 class Facade(HTTPConnectionPool):
@@ -165,8 +126,6 @@ class Facade(HTTPConnectionPool):
         transport = cache.obtain(digest, self.config.limits, self.config.token, private=private)
         changed = old is not None and old.snapshot == snapshot and old.transport is not transport
         if changed and old is not None and not old.transport.is_shut:
-            from holdfast._statistics import CloseReason  # noqa: PLC0415
-
             cache.retire(old.transport, CloseReason.TLS_CHANGED)
         place = (self.scheme, self.host.lower(), self.port or (443 if self.scheme == "https" else 80))
         # For http the files matter for the identity alone, so they are not looked at for each request.
@@ -291,8 +250,8 @@ class Facade(HTTPConnectionPool):
         exchange = current.get()
         retries = kwargs.get("retries")
         if exchange is not None:
-            if isinstance(retries, Retry) and retries.total and not isinstance(retries, _BoundedSleep):
-                kwargs["retries"] = _bounded(retries)
+            if isinstance(retries, Retry) and retries.total != 0:
+                kwargs["retries"] = bounded(retries)
             return super().urlopen(method, url, *args, **kwargs)
         token = current.set(exchange_for(self, kwargs.get("timeout")))
         try:
@@ -308,8 +267,14 @@ class Facade(HTTPConnectionPool):
         if exchange is None:  # called by itself, outside of urlopen
             exchange = exchange_for(self, None)
         binding = self.bind()
-        lease = binding.transport.acquire(
-            binding.place, exchange, self, self.config.token, bound=exchange.bound, foreign=self.foreign
+        lease = acquire(
+            binding.transport,
+            binding.place,
+            exchange,
+            self,
+            self.config.token,
+            bound=exchange.bound,
+            foreign=self.foreign,
         )
         conn = lease.conn
         if isinstance(conn, WireConnection):
@@ -357,7 +322,7 @@ class Facade(HTTPConnectionPool):
             if not rewindable or not may_repeat(error, lease, conn, method, kwargs.get("headers")):
                 raise
         set_file_position(body, position)
-        fresh = lease.transport.redial(lease, exchange, self, exchange.failure)
+        fresh = redial(lease.transport, lease, exchange, self, exchange.failure)
         conn.become(fresh)
         lease.slot.conn = conn
         conn.begin(exchange)
@@ -447,46 +412,9 @@ def exchange_for(facade: Facade, timeout: Any) -> Exchange:
     """An exchange for a caller who came past the adapter, with urllib3's timeout."""
     timeouts = facade.config.timeouts
     if isinstance(timeout, Timeout):
-        from holdfast._timeouts import merge  # noqa: PLC0415
-
         timeouts, bound = merge(timeouts, timeout)
         return Exchange(timeouts, bound, facade.host_line)
     return Exchange(timeouts, None, facade.host_line)
-
-
-class _BoundedSleep(Retry):
-    """A ``Retry`` whose waits end with the exchange: they count into ``total`` and can be cancelled."""
-
-    def _sleep_backoff(self) -> None:
-        exchange, seconds = current.get(), self.get_backoff_time()
-        if exchange is None:
-            super()._sleep_backoff()
-        elif seconds > 0:
-            exchange.sleep(seconds)
-
-    def sleep_for_retry(self, response: Any) -> bool:
-        exchange, seconds = current.get(), self.get_retry_after(response)
-        if exchange is None:
-            return super().sleep_for_retry(response)
-        if seconds:
-            exchange.sleep(seconds)
-            return True
-        return False
-
-
-_bounded_types: dict[type[Retry], type[Retry]] = {}
-
-
-def _bounded(retries: Retry) -> Retry:
-    """A copy of ``retries`` with our sleep, of a class made once for each kind of ``Retry``."""
-    kind = type(retries)
-    bounded = _bounded_types.get(kind)
-    if bounded is None:
-        bounded = type(kind.__name__, (_BoundedSleep, kind), {"__module__": kind.__module__})
-        _bounded_types[kind] = bounded
-    twin = copy.copy(retries)
-    twin.__class__ = bounded
-    return twin
 
 
 @functools.lru_cache(maxsize=64)

@@ -31,14 +31,15 @@ from urllib3.util.ssl_match_hostname import CertificateError
 from urllib3.util.url import _encode_target
 
 from holdfast import _core
+from holdfast._acquire import acquire, redial
 from holdfast._body import Body, Head
 from holdfast._connection import UPLOAD_PIECE, EarlyAnswer, WireConnection
 from holdfast._deadline import Exchange
 from holdfast._errors import carried, surface
+from holdfast._lease import Lease
 from holdfast._response import FastResponse, Travel
 from holdfast._stale import may_repeat, reason_for
 from holdfast._statistics import CloseReason
-from holdfast._transport import Lease
 
 if TYPE_CHECKING:
     from requests import PreparedRequest
@@ -106,8 +107,7 @@ def run(
     lease: Lease | None = None
     try:
         binding = facade.bind()
-        transport = binding.transport
-        lease = transport.acquire(binding.place, exchange, facade, facade.config.token, bound=message.bound)
+        lease = acquire(binding.transport, binding.place, exchange, facade, facade.config.token, bound=message.bound)
         head, rest = _exchange(facade, lease, message, exchange)
         conn: WireConnection = lease.conn
         slot, limits = lease.slot, lease.limits
@@ -154,7 +154,7 @@ def _exchange(facade: Facade, lease: Lease, message: Message, exchange: Exchange
             if not may_repeat(error, lease, conn, message.method, _field_names(message)):
                 raise
             assert lease.transport is not None  # nobody has ended it
-            lease.transport.redial(lease, exchange, facade, CloseReason.CLOSED_BY_SERVER)
+            redial(lease.transport, lease, exchange, facade, CloseReason.CLOSED_BY_SERVER)
             continue
         exchange.sent_at, exchange.wait = sent - started, time.monotonic() - sent
         return result

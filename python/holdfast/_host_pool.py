@@ -16,9 +16,10 @@ from types import MappingProxyType
 from typing import Generic, TypeVar
 
 from holdfast._config import HostLimits
+from holdfast._slot import QueueLimit, Slot, Waiter
 from holdfast._statistics import CloseReason, Counters, HostStatistics
 
-__all__ = ["HostPool", "Ledger", "QueueLimit", "Slot", "Waiter"]
+__all__ = ["HostPool", "Ledger"]
 
 C = TypeVar("C")
 
@@ -26,46 +27,6 @@ JITTER = 0.1
 """How much of ``max_lifetime`` chance takes off, so that connections made together are not retired together."""
 HINT_MARGIN = 1.0
 """A server's ``Keep-Alive: timeout`` is cut by so many seconds (half of it at most): its clock started earlier."""
-
-
-class QueueLimit(Exception):
-    """``max_waiting`` callers are queued already."""
-
-
-class Slot(Generic[C]):
-    """A connection as its pool knows it."""
-
-    __slots__ = ("conn", "good_until", "hint", "idle_seconds", "idle_since", "owner", "retire_at", "served")
-
-    def __init__(self, conn: C, retire_at: float | None) -> None:
-        self.conn = conn
-        self.retire_at = retire_at
-        self.served = 0
-        self.owner: object | None = None
-        """Who alone may use it, since authentication was bound to it (NTLM, Negotiate)."""
-        self.hint: float | None = None
-        """The server's ``Keep-Alive: timeout``."""
-        self.idle_since = 0.0
-        self.good_until: float | None = None
-        """When it will have been idle, or alive, for too long."""
-        self.idle_seconds = 0.0
-        """How long it was idle before its present lease."""
-
-
-class Waiter(Generic[C]):
-    """A caller without a connection. ``wake`` is called under the lock, once per news, and must not block."""
-
-    __slots__ = ("owner", "permit", "queued_at", "slot", "ticket", "wake")
-
-    def __init__(self, wake: Callable[[], None], owner: object | None = None) -> None:
-        self.wake = wake
-        self.owner = owner
-        self.slot: Slot[C] | None = None
-        """The connection it was given."""
-        self.permit = False
-        """Whether it was given a permit, which it must use (``dialed``, ``undialed``)."""
-        self.queued_at = 0.0
-        self.ticket = 0
 
 
 class Ledger(Generic[C]):

@@ -1,0 +1,398 @@
+"""Getting a connection: from the idle stack, from a dial, from somebody who returns one; whichever comes first.
+
+Every wait here has an end, and every way out gives back what was granted meanwhile: a permit or a connection.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import errno
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from holdfast._deadline import Exchange
+from holdfast._dial import DialBudget
+from holdfast._errors import AcquireTimeout, Carrier, QueueFull
+from holdfast._host_pool import HostPool
+from holdfast._lease import Lease
+from holdfast._reaper import reaper
+from holdfast._slot import QueueLimit, Slot, Waiter
+from holdfast._statistics import CloseReason
+from holdfast._transport import Transport
+
+__all__ = ["Dialer", "acquire", "redial"]
+
+
+class Dialer(Protocol):
+    """How a connection to one origin is made."""
+
+    @property
+    def numeric(self) -> bool:
+        """Whether the host is an address, so that nothing has to be resolved."""
+
+    @property
+    def foreign(self) -> bool:
+        """Whether its connections are somebody else's class: unconnected, and never shared."""
+
+    def dial(self, budget: DialBudget) -> Any:
+        """A connected connection, or the error that urllib3 would raise."""
+
+    def timed_out(self, budget: DialBudget) -> Exception:
+        """That error, for a dial whose phase is over though its thread is still in it."""
+
+
+def acquire(
+    transport: Transport,
+    place: tuple[str, str, int],
+    exchange: Exchange,
+    dialer: Dialer,
+    owner: object,
+    *,
+    bound: bool = False,
+    foreign: bool = False,
+) -> Lease:
+    """A connected connection to ``place`` that was alive a moment ago; a new one of somebody else's class if ``foreign``.
+
+    ``bound``: the request authenticates the connection, so that from now on it is ``owner``'s alone. Raises
+    ``AcquireTimeout``, ``QueueFull``, ``Cancelled`` and ``DeadlineExceeded`` (carried), or the dial's error.
+    """
+    while True:
+        with transport._locked:
+            host = transport._hosts.get(place) or transport.host(place)
+            slot = None if foreign else host.take(time.monotonic(), owner, bound=bound)
+            permit = slot is None and host.try_permit()
+        if slot is None:
+            slot = _obtain(transport, host, exchange, dialer, owner, permit)
+        if slot.served == 1:
+            break
+        reason = CloseReason.EVICTED if foreign else slot.conn.dead()
+        if reason is None:
+            break
+        with transport._locked:
+            host.discard(slot, reason)
+    if bound:
+        slot.owner = owner
+    return Lease(transport, host, slot, exchange.url)
+
+
+def _obtain(
+    transport: Transport, host: HostPool[Any], exchange: Exchange, dialer: Dialer, owner: object, permit: bool
+) -> Slot[Any]:
+    """Dials, waits, or both; whichever gives a connection first."""
+    began = time.monotonic()
+    if permit and _inline(host, dialer):
+        return _dial_inline(transport, host, exchange, dialer)
+    gate = _Gate()
+    waiter: Waiter[Any] = Waiter(gate.open, owner)
+    try:
+        with transport._locked:
+            host.join(waiter, began, permit=permit)
+    except QueueLimit:
+        _queue_full(transport, host, exchange)
+    attempt: _Attempt | None = None
+    try:
+        exchange.attach(gate.open)
+        if permit:
+            attempt = _start(transport, host, exchange, dialer, gate, waiter)
+        while True:
+            woken = gate.wait(_patience(host, exchange, began, attempt))
+            with transport._locked:
+                now = time.monotonic()
+                slot, waiter.slot = waiter.slot, None
+                granted, waiter.permit = waiter.permit, False
+                if granted:
+                    host.waited(waiter, now)
+            if slot is not None:
+                exchange.queued = now - began
+                return slot
+            if granted:
+                exchange.queued = now - began
+                attempt = _start(transport, host, exchange, dialer, gate, waiter)
+            elif attempt is not None and attempt.error is not None:
+                raise attempt.error
+            elif exchange.cancelled or not woken:
+                _give_up(transport, host, exchange, began, attempt)
+    except BaseException:
+        with transport._locked:
+            host.leave(waiter, time.monotonic())
+        raise
+    finally:
+        exchange.attach(None)
+
+
+def _patience(host: HostPool[Any], exchange: Exchange, began: float, attempt: _Attempt | None) -> float | None:
+    """How long the present wait may be: the dial's phase, or the queue's limit, and the total."""
+    if attempt is not None:
+        return exchange.left(attempt.budget.at)
+    limits = [at for at in (host.limits.acquire_timeout, exchange.dial_bound) if at is not None]
+    return exchange.left(began + min(limits) if limits else None)
+
+
+def _give_up(
+    transport: Transport, host: HostPool[Any], exchange: Exchange, began: float, attempt: _Attempt | None
+) -> None:
+    """The wait is over without a connection; raises unless the dial has moved on to its next phase meanwhile."""
+    exchange.check()
+    now = time.monotonic()
+    if attempt is not None:
+        if attempt.budget.at is not None and now >= attempt.budget.at:
+            raise attempt.timed_out()
+        return
+    left = _patience(host, exchange, began, None)
+    if left:
+        return
+    limit = host.limits.acquire_timeout
+    name = "acquire_timeout"
+    if exchange.dial_bound is not None and (limit is None or exchange.dial_bound < limit):
+        limit, name = exchange.dial_bound, "connect"
+    text = f"no connection to {host.origin} within {limit:g} s ({name}; waited {now - began:.3f} s): {_counts(transport, host)}"
+    exchange.fail(AcquireTimeout(text))
+
+
+def _queue_full(transport: Transport, host: HostPool[Any], exchange: Exchange) -> None:
+    limit = host.limits.max_waiting
+    text = f"no connection to {host.origin}: {limit} callers are waiting already (max_waiting; waited 0.000 s): "
+    exchange.fail(QueueFull(text + _counts(transport, host)))
+
+
+def _counts(transport: Transport, host: HostPool[Any]) -> str:
+    with transport._locked:
+        counts = host.snapshot(time.monotonic())
+        held = transport._ledger.permits
+    limits, ledger = host.limits, transport._ledger
+    return (
+        f"{counts.idle} idle, {counts.in_use} in use, {counts.dialing} dialing, {counts.waiting} waiting; "
+        f"{held} connections in all; limits {limits.max_connections_per_host} per host, {ledger.max_connections} in all"
+    )
+
+
+def _inline(host: HostPool[Any], dialer: Dialer) -> bool:
+    """Whether a thread buys nothing: an address needs no DNS, and nobody can return a connection meanwhile."""
+    if sys.is_finalizing() or dialer.foreign:
+        return True
+    return dialer.numeric and not host.in_use and host.dialing == 1
+
+
+def _dial_inline(transport: Transport, host: HostPool[Any], exchange: Exchange, dialer: Dialer) -> Slot[Any]:
+    budget = DialBudget(exchange.timeouts, exchange.dial_bound, exchange.total_at)
+    conn = _dial_here(transport, host, exchange, dialer, budget)
+    now = time.monotonic()
+    with transport._locked:
+        slot = host.dialed(conn, now, None, tls=_is_tls(conn), seconds=now - budget.began)
+    assert slot is not None  # without a waiter it is ours
+    return slot
+
+
+def _dial_here(
+    transport: Transport, host: HostPool[Any], exchange: Exchange, dialer: Dialer, budget: DialBudget
+) -> Any:
+    """Dials in this thread; a failure frees the permit."""
+    try:
+        if exchange.scopes:
+            exchange.attach(_shutter(budget))
+        try:
+            conn = _dial_twice(transport, dialer, budget)
+        finally:
+            exchange.attach(None)
+        if exchange.cancelled:
+            conn.close()
+            exchange.check()
+    except BaseException as error:
+        with transport._locked:
+            host.undialed()
+        if not isinstance(error, Carrier):
+            exchange.check()
+        raise
+    return conn
+
+
+def _dial_twice(transport: Transport, dialer: Dialer, budget: DialBudget) -> Any:
+    """A dial; where the machine has run out of descriptors or ports, idle connections are given up first."""
+    try:
+        return dialer.dial(budget)
+    except Exception as error:
+        if not _exhausted(error) or not transport.close_idle(CloseReason.EVICTED):
+            raise
+        return dialer.dial(budget)
+
+
+def _start(
+    transport: Transport,
+    host: HostPool[Any],
+    exchange: Exchange,
+    dialer: Dialer,
+    gate: _Gate,
+    waiter: Waiter[Any] | None,
+) -> _Attempt:
+    """Dials on a thread, in a copy of the caller's context; its result goes to the waiter or to the pool."""
+    attempt = _Attempt(transport, host, dialer, gate, waiter, exchange)
+    run = contextvars.copy_context().run
+    try:
+        threading.Thread(target=run, args=(attempt.run,), name="holdfast-dial", daemon=True).start()
+    except RuntimeError:
+        attempt.run()  # no more threads, or the interpreter is ending
+    return attempt
+
+
+def redial(transport: Transport, lease: Lease, exchange: Exchange, dialer: Dialer, reason: CloseReason) -> Any:
+    """A stale retry: the lease's connection is replaced by a newly dialled one, on the same permit.
+
+    Never by a pooled or a returned one: those may be as stale as the first.
+    """
+    slot, host = lease.slot, lease.host
+    slot.conn.close()
+    with transport._locked:
+        host.redial(reason)
+    exchange.stale_retries += 1
+    began = time.monotonic()
+    try:
+        if dialer.numeric or sys.is_finalizing():
+            budget = DialBudget(exchange.timeouts, exchange.dial_bound, exchange.total_at)
+            conn = _dial_here(transport, host, exchange, dialer, budget)
+        else:
+            conn = _dial_alone(transport, host, exchange, dialer, began)
+    except BaseException:
+        lease.transport = None  # the permit is gone, and with it the lease
+        raise
+    now = time.monotonic()
+    with transport._locked:
+        host.redialed(slot, conn, now, tls=_is_tls(conn), seconds=now - began)
+    return conn
+
+
+def _dial_alone(transport: Transport, host: HostPool[Any], exchange: Exchange, dialer: Dialer, began: float) -> Any:
+    """Dials on a thread and waits for that dial only."""
+    gate = _Gate()
+    attempt = _start(transport, host, exchange, dialer, gate, None)
+    try:
+        exchange.attach(gate.open)
+        while True:
+            woken = gate.wait(_patience(host, exchange, began, attempt))
+            if attempt.conn is not None:
+                return attempt.conn
+            if attempt.error is not None:
+                raise attempt.error
+            if exchange.cancelled or not woken:
+                _give_up(transport, host, exchange, began, attempt)
+    except BaseException:
+        attempt.abandon()
+        raise
+    finally:
+        exchange.attach(None)
+
+
+class _Gate:
+    """Wakes one thread. ``open`` may be called at any time, from any thread, and more than once."""
+
+    __slots__ = ("_lock", "_opened")
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lock.acquire()
+        self._opened = threading.Lock()
+
+    def open(self) -> None:
+        # Releasing a lock that is free is an error, so only the first of several opens releases it; `wait` re-arms.
+        if self._opened.acquire(blocking=False):
+            self._lock.release()
+
+    def wait(self, seconds: float | None) -> bool:
+        """Whether it was opened within ``seconds``."""
+        if not self._lock.acquire(timeout=-1 if seconds is None else min(seconds, threading.TIMEOUT_MAX)):
+            return False
+        self._opened.release()
+        return True
+
+
+class _Attempt:
+    """One dial on a thread. With a waiter its result goes to that or to the pool; without one, to whoever started it."""
+
+    __slots__ = ("_abandoned", "_dialer", "_gate", "_host", "_transport", "_waiter", "budget", "conn", "error")
+
+    def __init__(
+        self,
+        transport: Transport,
+        host: HostPool[Any],
+        dialer: Dialer,
+        gate: _Gate,
+        waiter: Waiter[Any] | None,
+        exchange: Exchange,
+    ) -> None:
+        self._transport = transport
+        self._host = host
+        self._dialer = dialer
+        self._gate = gate
+        self._waiter = waiter
+        self._abandoned = False  # guarded by the transport's lock
+        self.budget = DialBudget(exchange.timeouts, exchange.dial_bound, exchange.total_at)
+        self.conn: Any = None
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        """Dials. The permit is held to the end, whether anybody still waits or not."""
+        transport = self._transport
+        try:
+            conn = _dial_twice(transport, self._dialer, self.budget)
+        except BaseException as error:
+            with transport._locked:
+                self._host.undialed()
+                self.error = error
+            self._gate.open()
+            return
+        with transport._locked:
+            if self._waiter is None and not self._abandoned:
+                self.conn = conn
+            else:
+                self._give(conn)
+        self._gate.open()
+        reaper.look_after(transport)
+
+    def _give(self, conn: Any) -> None:
+        """To the waiter if it still waits, else to the pool. The lock is held."""
+        now = time.monotonic()
+        waiter: Waiter[Any] = self._waiter or Waiter(lambda: None)
+        self._host.dialed(conn, now, waiter, tls=_is_tls(conn), seconds=now - self.budget.began)
+
+    def abandon(self) -> None:
+        """Whoever started the dial no longer wants it: its connection goes to the pool."""
+        with self._transport._locked:
+            self._abandoned = True
+            conn, self.conn = self.conn, None
+            if conn is not None:
+                self._give(conn)
+
+    def timed_out(self) -> BaseException:
+        """The error of a dial whose present phase took too long, though its thread is not back yet."""
+        return self._dialer.timed_out(self.budget)
+
+
+def _is_tls(conn: Any) -> bool:
+    facts = getattr(conn, "facts", None)  # a foreign connection has none
+    return facts is not None and facts.tls_version is not None
+
+
+def _shutter(budget: DialBudget) -> Callable[[], None]:
+    """Ends an inline dial by shutting its socket down."""
+
+    def shut() -> None:
+        sock = budget.socket
+        if sock is not None:
+            with contextlib.suppress(OSError):
+                sock.shutdown(2)
+
+    return shut
+
+
+def _exhausted(error: BaseException | None) -> bool:
+    """Whether the machine, not the peer, refused: EMFILE, ENFILE, EADDRNOTAVAIL."""
+    for _ in range(5):
+        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL):
+            return True
+        if error is None:
+            return False
+        error = error.__cause__
+    return False
