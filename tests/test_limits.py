@@ -168,6 +168,20 @@ def test_acquire_timeout(limit: float, lane: str, serve: Serve, session: Session
     assert client.get(server.url).content == b"ok"
 
 
+def test_a_connect_given_per_call_bounds_the_wait_too(lane: str, serve: Serve, session: Sessions) -> None:
+    """``timeout=0.1`` never waits longer to get going, and the error says so."""
+    held = Held()
+    server = serve(held)
+    client = session(limits=Limits(max_connections_per_host=1))
+    with ThreadPoolExecutor(1) as pool:
+        job = pool.submit(client.get, server.url)
+        assert held.waiting.acquire(timeout=20)
+        with pytest.raises(AcquireTimeout, match=r"within 0\.1 s \(connect"):
+            client.get(server.url, timeout=0.1)
+        held.open.set()
+        assert job.result().content == b"ok"
+
+
 @pytest.mark.parametrize("limit", [0, 1, 3])
 def test_max_waiting(limit: int, lane: str, serve: Serve, session: Sessions) -> None:
     """So many wait; the next fails at once."""

@@ -66,10 +66,15 @@ def acquire(
             slot = None if foreign else host.take(time.monotonic(), owner, bound=bound)
             permit = slot is None and host.try_permit()
         if slot is None:
-            slot = _obtain(transport, host, exchange, dialer, owner, permit)
+            slot = _obtain(transport, place, host, exchange, dialer, owner, permit)
         if slot.served == 1:
             break
-        reason = CloseReason.EVICTED if foreign else slot.conn.dead()
+        try:
+            reason = CloseReason.EVICTED if foreign else slot.conn.dead()
+        except BaseException:  # Ctrl-C, just here
+            with transport._locked:
+                host.discard(slot, CloseReason.ERROR)
+            raise
         if reason is None:
             break
         with transport._locked:
@@ -80,16 +85,24 @@ def acquire(
 
 
 def _obtain(
-    transport: Transport, host: HostPool[Any], exchange: Exchange, dialer: Dialer, owner: object, permit: bool
+    transport: Transport,
+    place: tuple[str, str, int],
+    host: HostPool[Any],
+    exchange: Exchange,
+    dialer: Dialer,
+    owner: object,
+    permit: bool,
 ) -> Slot[Any]:
     """Dials, waits, or both; whichever gives a connection first."""
     began = time.monotonic()
     if permit and _inline(host, dialer):
-        return _dial_inline(transport, host, exchange, dialer)
+        return _dial_inline(transport, host, exchange, dialer, began)
     gate = _Gate()
     waiter: Waiter[Any] = Waiter(gate.open, owner)
     try:
         with transport._locked:
+            if not permit:
+                host = transport.host(place)  # one without connections may have been forgotten meanwhile
             host.join(waiter, began, permit=permit)
     except QueueLimit:
         _queue_full(transport, host, exchange)
@@ -97,7 +110,7 @@ def _obtain(
     try:
         exchange.attach(gate.open)
         if permit:
-            attempt = _start(transport, host, exchange, dialer, gate, waiter)
+            attempt = _start(transport, host, exchange, dialer, gate, waiter, began)
         while True:
             woken = gate.wait(_patience(host, exchange, began, attempt))
             with transport._locked:
@@ -111,7 +124,7 @@ def _obtain(
                 return slot
             if granted:
                 exchange.queued = now - began
-                attempt = _start(transport, host, exchange, dialer, gate, waiter)
+                attempt = _start(transport, host, exchange, dialer, gate, waiter, began)
             elif attempt is not None and attempt.error is not None:
                 raise attempt.error
             elif exchange.cancelled or not woken:
@@ -177,8 +190,10 @@ def _inline(host: HostPool[Any], dialer: Dialer) -> bool:
     return dialer.numeric and not host.in_use and host.dialing == 1
 
 
-def _dial_inline(transport: Transport, host: HostPool[Any], exchange: Exchange, dialer: Dialer) -> Slot[Any]:
-    budget = DialBudget(exchange.timeouts, exchange.dial_bound, exchange.total_at)
+def _dial_inline(
+    transport: Transport, host: HostPool[Any], exchange: Exchange, dialer: Dialer, began: float
+) -> Slot[Any]:
+    budget = DialBudget(exchange.timeouts, exchange.dial_bound, exchange.total_at, began)
     conn = _dial_here(transport, host, exchange, dialer, budget)
     now = time.monotonic()
     with transport._locked:
@@ -195,7 +210,7 @@ def _dial_here(
         if exchange.scopes:
             exchange.attach(_shutter(budget))
         try:
-            conn = _dial_twice(transport, dialer, budget)
+            conn = _dial_twice(transport, host, dialer, budget)
         finally:
             exchange.attach(None)
         if exchange.cancelled:
@@ -210,14 +225,22 @@ def _dial_here(
     return conn
 
 
-def _dial_twice(transport: Transport, dialer: Dialer, budget: DialBudget) -> Any:
-    """A dial; where the machine has run out of descriptors or ports, idle connections are given up first."""
+def _dial_twice(transport: Transport, host: HostPool[Any], dialer: Dialer, budget: DialBudget) -> Any:
+    """A dial; where the machine has run out of descriptors or ports, idle connections are given up and it is tried again.
+
+    What is left then surfaces as urllib3's error, with the counts.
+    """
     try:
         return dialer.dial(budget)
     except Exception as error:
-        if not _exhausted(error) or not transport.close_idle(CloseReason.EVICTED):
+        if not _exhausted(error):
             raise
-        return dialer.dial(budget)
+        if transport.close_idle(CloseReason.EVICTED):
+            with contextlib.suppress(Exception):
+                return dialer.dial(budget)
+        if error.args and isinstance(error.args[0], str):
+            error.args = (f"{error.args[0]} ({_counts(transport, host)})", *error.args[1:])
+        raise
 
 
 def _start(
@@ -227,9 +250,10 @@ def _start(
     dialer: Dialer,
     gate: _Gate,
     waiter: Waiter[Any] | None,
+    began: float,
 ) -> _Attempt:
     """Dials on a thread, in a copy of the caller's context; its result goes to the waiter or to the pool."""
-    attempt = _Attempt(transport, host, dialer, gate, waiter, exchange)
+    attempt = _Attempt(transport, host, dialer, gate, waiter, exchange, began)
     run = contextvars.copy_context().run
     try:
         threading.Thread(target=run, args=(attempt.run,), name="holdfast-dial", daemon=True).start()
@@ -251,7 +275,7 @@ def redial(transport: Transport, lease: Lease, exchange: Exchange, dialer: Diale
     began = time.monotonic()
     try:
         if dialer.numeric or sys.is_finalizing():
-            budget = DialBudget(exchange.timeouts, exchange.dial_bound, exchange.total_at)
+            budget = DialBudget(exchange.timeouts, exchange.dial_bound, exchange.total_at, began)
             conn = _dial_here(transport, host, exchange, dialer, budget)
         else:
             conn = _dial_alone(transport, host, exchange, dialer, began)
@@ -267,7 +291,7 @@ def redial(transport: Transport, lease: Lease, exchange: Exchange, dialer: Diale
 def _dial_alone(transport: Transport, host: HostPool[Any], exchange: Exchange, dialer: Dialer, began: float) -> Any:
     """Dials on a thread and waits for that dial only."""
     gate = _Gate()
-    attempt = _start(transport, host, exchange, dialer, gate, None)
+    attempt = _start(transport, host, exchange, dialer, gate, None, began)
     try:
         exchange.attach(gate.open)
         while True:
@@ -321,6 +345,7 @@ class _Attempt:
         gate: _Gate,
         waiter: Waiter[Any] | None,
         exchange: Exchange,
+        began: float,
     ) -> None:
         self._transport = transport
         self._host = host
@@ -328,7 +353,7 @@ class _Attempt:
         self._gate = gate
         self._waiter = waiter
         self._abandoned = False  # guarded by the transport's lock
-        self.budget = DialBudget(exchange.timeouts, exchange.dial_bound, exchange.total_at)
+        self.budget = DialBudget(exchange.timeouts, exchange.dial_bound, exchange.total_at, began)
         self.conn: Any = None
         self.error: BaseException | None = None
 
@@ -336,7 +361,7 @@ class _Attempt:
         """Dials. The permit is held to the end, whether anybody still waits or not."""
         transport = self._transport
         try:
-            conn = _dial_twice(transport, self._dialer, self.budget)
+            conn = _dial_twice(transport, self._host, self._dialer, self.budget)
         except BaseException as error:
             with transport._locked:
                 self._host.undialed()

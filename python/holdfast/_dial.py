@@ -32,13 +32,27 @@ class DialBudget:
     Written by the dialling thread, read by the one that waits for it; each attribute is set in one step.
     """
 
-    __slots__ = ("_whole_at", "at", "began", "dns", "error", "phase", "socket", "spent", "timeouts", "total_at")
+    __slots__ = (
+        "_whole",
+        "_whole_at",
+        "at",
+        "began",
+        "dns",
+        "error",
+        "phase",
+        "socket",
+        "spent",
+        "timeouts",
+        "total_at",
+    )
 
-    def __init__(self, timeouts: Timeouts, whole: float | None, total_at: float | None) -> None:
+    def __init__(self, timeouts: Timeouts, whole: float | None, total_at: float | None, since: float) -> None:
         self.timeouts = timeouts
         self.began = time.monotonic()
-        self._whole_at = None if whole is None else self.began + whole
-        """A ``connect`` given for the call bounds all phases together, as in requests."""
+        self._whole = whole
+        """A ``connect`` given for the call bounds all phases together, as in requests, and the queue before them:
+        ``timeout=1`` never waits longer than a second to get going."""
+        self._whole_at = None if whole is None else since + whole
         self.total_at = total_at
         self.phase = CONNECT
         self.at: float | None = None
@@ -73,8 +87,8 @@ class DialBudget:
     @property
     def limit(self) -> str:
         """The limit of the present phase, for a message."""
-        if self._whole_at is not None:
-            return f"connect={self._whole_at - self.began:g}"
+        if self._whole is not None:
+            return f"connect={self._whole:g}"
         return f"{self.phase}={getattr(self.timeouts, self.phase):g}"
 
 
