@@ -306,3 +306,21 @@ def test_pool_arguments_and_limits_exclude_each_other() -> None:
     assert (limits.max_idle_per_host, limits.max_connections_per_host) == (3, 3)
     with pytest.raises(TypeError, match="limits"):
         PooledAdapter(limits={"max_idle": 3})  # type: ignore[arg-type]
+
+
+def test_concurrent_first_uses_of_a_private_adapter_make_one_transport(serve: Serve) -> None:
+    """Else each thread's winner would bring a limit of its own."""
+    server = serve()
+    for _ in range(20):
+        adapter = PooledAdapter(shared=False, limits=Limits(max_connections_per_host=1))
+        with requests.Session() as client, ThreadPoolExecutor(8) as pool:
+            client.trust_env = False
+            client.mount("http://", adapter)
+            start = threading.Barrier(8)
+
+            def work(_: int, client: requests.Session = client, start: threading.Barrier = start) -> None:
+                start.wait(20)
+                assert client.get(server.url).content == b"ok"
+
+            list(pool.map(work, range(8)))
+            assert len(adapter.statistics().transports) == 1

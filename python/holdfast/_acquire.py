@@ -106,35 +106,48 @@ def _obtain(
             host.join(waiter, began, permit=permit)
     except QueueLimit:
         _queue_full(transport, host, exchange)
-    attempt: _Attempt | None = None
     try:
         exchange.attach(gate.open)
-        if permit:
-            attempt = _start(transport, host, exchange, dialer, gate, waiter, began)
-        while True:
-            woken = gate.wait(_patience(host, exchange, began, attempt))
-            with transport._locked:
-                now = time.monotonic()
-                slot, waiter.slot = waiter.slot, None
-                granted, waiter.permit = waiter.permit, False
-                if granted:
-                    host.waited(waiter, now)
-            if slot is not None:
-                exchange.queued = now - began
-                return slot
-            if granted:
-                exchange.queued = now - began
-                attempt = _start(transport, host, exchange, dialer, gate, waiter, began)
-            elif attempt is not None and attempt.error is not None:
-                raise attempt.error
-            elif exchange.cancelled or not woken:
-                _give_up(transport, host, exchange, began, attempt)
+        attempt = _start(transport, host, exchange, dialer, gate, waiter, began) if permit else None
+        slot = _wait(transport, host, exchange, dialer, gate, waiter, attempt, began)
     except BaseException:
         with transport._locked:
             host.leave(waiter, time.monotonic())
         raise
     finally:
         exchange.attach(None)
+    return slot
+
+
+def _wait(
+    transport: Transport,
+    host: HostPool[Any],
+    exchange: Exchange,
+    dialer: Dialer,
+    gate: _Gate,
+    waiter: Waiter[Any],
+    attempt: _Attempt | None,
+    began: float,
+) -> Slot[Any]:
+    """Until the waiter has a connection, its dial has failed, or a limit is reached."""
+    while True:
+        woken = gate.wait(_patience(host, exchange, began, attempt))
+        if waiter.slot is None:
+            with transport._locked:
+                granted, waiter.permit = waiter.permit, False
+                if granted:
+                    host.waited(waiter, time.monotonic())
+        if attempt is None:
+            exchange.queued = time.monotonic() - began  # from here on it is dialling
+        if waiter.slot is not None:
+            # Handed over, and with that out of every queue: nobody else touches this waiter any more.
+            return waiter.slot
+        if granted:
+            attempt = _start(transport, host, exchange, dialer, gate, waiter, began)
+        elif attempt is not None and attempt.error is not None:
+            raise attempt.error
+        elif exchange.cancelled or not woken:
+            _give_up(transport, host, exchange, began, attempt)
 
 
 def _patience(host: HostPool[Any], exchange: Exchange, began: float, attempt: _Attempt | None) -> float | None:

@@ -11,6 +11,7 @@ import copy
 import functools
 import http.client
 import os
+import threading
 import weakref
 from typing import Any
 
@@ -59,6 +60,8 @@ BASIC_TLS = (
 """What urllib3's https pool keeps as attributes."""
 MORE_TLS = ("ssl_context", "server_hostname", "ca_cert_data")
 """What it keeps in ``conn_kw``."""
+LOADS = 3
+"""How often certificate files are loaded again because they changed meanwhile."""
 PLAIN_KEYWORDS = ("socket_options", "source_address", "_socks_options")
 INERT_KEYWORDS = ("blocksize", "proxy", "proxy_config")
 """Of no meaning for a socket's identity, or encoded apart."""
@@ -236,12 +239,15 @@ class Facade(HTTPConnectionPool):
 
     def _frozen(self) -> Any:
         """The TLS context of the transport, built by whoever dials first."""
-        binding = self.bind()
-        transport = binding.transport
-        with transport.tls_lock:
-            if transport.tls is None:
-                transport.tls = _tls.build(binding.tls, binding.hashed)
-            return transport.tls
+        for _ in range(LOADS):
+            binding = self.bind()
+            transport = binding.transport
+            with transport.tls_lock:
+                if transport.tls is None:
+                    transport.tls = _tls.build(binding.tls, binding.hashed)
+                if transport.tls is not None:
+                    return transport.tls
+        raise SSLError("the certificate files keep changing while they are read")
 
     # -- urllib3's side ---------------------------------------------------------------------------------------------
 
@@ -423,14 +429,18 @@ def _encoded(limits: Limits) -> bytes:
     return _identity.encode({name: getattr(limits, name) for name in Limits.__dataclass_fields__})
 
 
-_tokens: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
+_tokens: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()  # guarded by _tokens_lock
+_tokens_lock = threading.Lock()
 
 
 def _token_number(thing: Any) -> int:
     """A number that stands for ``thing`` while it lives and for nothing else ever."""
-    if thing not in _tokens:
-        _tokens[thing] = int.from_bytes(os.urandom(8), "big")
-    return _tokens[thing]
+    # Of several threads that ask first, one makes the number: two would mean two transports with a limit each.
+    with _tokens_lock:
+        number = _tokens.get(thing)
+        if number is None:
+            number = _tokens[thing] = int.from_bytes(os.urandom(8), "big")
+    return number
 
 
 def _resolver_token(resolver: Resolver) -> int:

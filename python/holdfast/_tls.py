@@ -22,9 +22,6 @@ __all__ = ["Adoption", "FrozenContext", "TLSSettings", "build"]
 TLSSettings = dict[str, Any]
 """urllib3's TLS keywords of one pool: ``cert_reqs``, ``ca_certs``, ``cert_file``, ``ssl_context`` and the others."""
 
-_ATTEMPTS = 3
-"""How often loading is tried again when a file changes while OpenSSL reads it."""
-
 FILES = ("ca_certs", "ca_cert_dir", "cert_file", "key_file")
 
 
@@ -90,8 +87,10 @@ def _brings_cas(context: Any) -> bool:
         return True  # truststore and its like verify with the system's store
 
 
-def build(settings: TLSSettings, hashed: tuple[bytes, ...]) -> FrozenContext:
+def build(settings: TLSSettings, hashed: tuple[bytes, ...]) -> FrozenContext | None:
     """The context for ``settings``, whose files had the contents ``hashed`` when the transport was chosen.
+
+    None if they have others by now: OpenSSL reads the files itself, and what was hashed must be what is loaded.
 
     Raises what urllib3 raises for the same mistake: ``SSLError`` for files that OpenSSL refuses, ``OSError`` for
     those that can't be read, ``ValueError`` for a context that is in use with other settings.
@@ -121,23 +120,19 @@ def build(settings: TLSSettings, hashed: tuple[bytes, ...]) -> FrozenContext:
         return adoption.frozen
 
 
-def _build_own(settings: TLSSettings, hashed: tuple[bytes, ...]) -> FrozenContext:
-    for _ in range(_ATTEMPTS):
-        context = urllib3_ssl.create_urllib3_context(
-            ssl_version=urllib3_ssl.resolve_ssl_version(settings.get("ssl_version")),
-            ssl_minimum_version=settings.get("ssl_minimum_version"),
-            ssl_maximum_version=settings.get("ssl_maximum_version"),
-            cert_reqs=urllib3_ssl.resolve_cert_reqs(settings.get("cert_reqs")),
-        )
-        if settings.get("assert_hostname") is not None or settings.get("assert_fingerprint"):
-            context.check_hostname = False  # urllib3 checks by itself then
-        if not any(settings.get(name) for name in ("ca_certs", "ca_cert_dir", "ca_cert_data")):
-            context.load_default_certs()
-        _load(context, settings, cas=True)
-        if file_hashes(settings) == hashed:
-            return FrozenContext(context)
-        hashed = file_hashes(settings)
-    raise SSLError("the certificate files keep changing while they are read")
+def _build_own(settings: TLSSettings, hashed: tuple[bytes, ...]) -> FrozenContext | None:
+    context = urllib3_ssl.create_urllib3_context(
+        ssl_version=urllib3_ssl.resolve_ssl_version(settings.get("ssl_version")),
+        ssl_minimum_version=settings.get("ssl_minimum_version"),
+        ssl_maximum_version=settings.get("ssl_maximum_version"),
+        cert_reqs=urllib3_ssl.resolve_cert_reqs(settings.get("cert_reqs")),
+    )
+    if settings.get("assert_hostname") is not None or settings.get("assert_fingerprint"):
+        context.check_hostname = False  # urllib3 checks by itself then
+    if not any(settings.get(name) for name in ("ca_certs", "ca_cert_dir", "ca_cert_data")):
+        context.load_default_certs()
+    _load(context, settings, cas=True)
+    return FrozenContext(context) if file_hashes(settings) == hashed else None
 
 
 def _load(context: ssl.SSLContext, settings: TLSSettings, *, cas: bool) -> None:
