@@ -20,7 +20,7 @@ Read it from the top down; each module imports only from those below it:
 ``_dialled``, ``_dial``   the socket's life: each phase of its dial under one deadline, the idle check
 ``_core`` (Rust)          heads, framing, chunked bodies, draining, key digest
 leaves                    ``_config``, ``_timeouts``, ``_errors``, ``_deadline``, ``_backoff``, ``_statistics``, ``_tls``,
-                          ``_identity``, ``_files``
+                          ``_identity``, ``_files``, ``_fork``
 ========================  ==========================================================================
 """
 

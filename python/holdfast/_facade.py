@@ -11,6 +11,7 @@ import copy
 import functools
 import http.client
 import os
+import sys
 import threading
 import weakref
 from typing import Any
@@ -36,6 +37,7 @@ from holdfast._connection import PlainConnection, TLSConnection, WireConnection,
 from holdfast._deadline import Exchange, current
 from holdfast._dial import PROXY, TLS, DialBudget, Resolver, is_numeric
 from holdfast._errors import Carrier, ProxyConnectTimeout, TLSHandshakeTimeout, carry
+from holdfast._fork import renew_lock
 from holdfast._lease import Lease
 from holdfast._stale import may_repeat, reason_for
 from holdfast._statistics import CloseReason
@@ -431,6 +433,7 @@ def _encoded(limits: Limits) -> bytes:
 
 _tokens: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()  # guarded by _tokens_lock
 _tokens_lock = threading.Lock()
+renew_lock(sys.modules[__name__], "_tokens_lock")
 
 
 def _token_number(thing: Any) -> int:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 import threading
+
+from holdfast._fork import renew_lock
 
 __all__ = ["FileMark", "contents", "mark"]
 
@@ -12,6 +15,7 @@ FileMark = tuple[int, int, int, int]
 """Size, mtime, ctime and inode: a file that was replaced or rewritten differs in one of them."""
 
 _lock = threading.Lock()
+renew_lock(sys.modules[__name__], "_lock")
 _known: dict[str, tuple[FileMark, bytes]] = {}  # guarded by _lock; bounded below
 _MOST = 1024
 
@@ -50,9 +54,3 @@ def contents(path: str) -> bytes:
                 _known.clear()
             _known[path] = (found, digest)
     return digest
-
-
-def after_fork() -> None:
-    """The child's lock; the parent's may have been held by another thread."""
-    global _lock  # noqa: PLW0603
-    _lock = threading.Lock()

@@ -16,6 +16,7 @@ import urllib3.util.ssl_ as urllib3_ssl
 from urllib3.exceptions import SSLError
 
 from holdfast import _files
+from holdfast._fork import renew_lock
 
 __all__ = ["Adoption", "FrozenContext", "TLSSettings", "build"]
 
@@ -77,6 +78,9 @@ class Adoption:
             if adoption is None:
                 adoption = cls._known[context] = cls()
             return adoption
+
+
+renew_lock(Adoption, "_lock")
 
 
 def _brings_cas(context: Any) -> bool:

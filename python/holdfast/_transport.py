@@ -233,6 +233,7 @@ class Transport:
     def after_fork(self) -> None:
         """In a forked child: the parent's connections are not ours; a lease that ends here closes our copy of its socket."""
         self._lock = threading.Lock()
+        self.tls_lock = threading.Lock()
         self._orphans.clear()
         self._ledger.shut = CloseReason.SHUTDOWN
         for slot in list(self._ledger.idle):

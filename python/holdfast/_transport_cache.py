@@ -6,7 +6,7 @@ import os
 import threading
 import time
 
-from holdfast import _files, _identity, _transport
+from holdfast import _identity, _transport
 from holdfast._config import Limits
 from holdfast._reaper import reaper
 from holdfast._statistics import CloseReason, Counters, Statistics, total
@@ -147,7 +147,6 @@ cache = TransportCache()
 
 def _after_fork() -> None:
     _identity.renew_key()
-    _files.after_fork()
     reaper.after_fork()
     for transport in _transport.every():
         transport.after_fork()
