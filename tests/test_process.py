@@ -175,6 +175,7 @@ ORDER = [
     "_tls",
     "_identity",
     "_files",
+    "_fork",
     "_deadline",
     "_errors",
     "_statistics",
