@@ -54,13 +54,18 @@ class EarlyAnswer(BrokenPipeError):
 class WireConnection(DialledConnection):
     """What plain, TLS and SOCKS connections have in common. Owned by the holder of its lease."""
 
-    exchange: Exchange | None = None
-    """The exchange under way in the standard lane; it holds the lease until the response does."""
-    answered = False
-    """Whether a byte of the present answer has come."""
-    written = False
-    """Whether a byte of the present request was accepted by the socket."""
-    _early = b""
+    __slots__ = ("_early", "answered", "exchange", "written")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.exchange: Exchange | None = None
+        """The exchange under way in the standard lane; it holds the lease until the response does."""
+        self.answered = False
+        """Whether a byte of the present answer has come."""
+        self.written = False
+        """Whether a byte of the present request was accepted by the socket."""
+        self._early = b""
+        """What came during an upload, or before the head was asked for."""
 
     # -- writing ----------------------------------------------------------------------------------------------------
 

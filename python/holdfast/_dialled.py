@@ -75,17 +75,23 @@ class DeadlineSocket:
 class DialledConnection(urllib3.connection.HTTPConnection):
     """The socket's life: dialled, idle, interrupted."""
 
-    resolver: Resolver | None = None
-    tunnel: tuple[str, int | None, Any, str] | None = None
-    """Host, port, headers and scheme of a CONNECT, kept because ``close`` forgets them."""
+    # Slots keep what is ours out of the dict that http.client's attributes fill: half of an idle connection's memory.
+    __slots__ = ("_phase_began", "_timeout", "budget", "direct", "facts", "fd", "resolver", "through", "tunnel")
+
     facts: Facts
-    budget: DialBudget | None = None
-    fd = -1
-    direct = False
-    """Whether the core may read the descriptor itself: a plain, unpatched socket."""
-    through = False
-    """Whether a proxy has opened its tunnel: from there on a failure is the origin's."""
-    _timeout: float | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.resolver: Resolver | None = None
+        self.tunnel: tuple[str, int | None, Any, str] | None = None
+        """Host, port, headers and scheme of a CONNECT, kept because ``close`` forgets them."""
+        self.budget: DialBudget | None = None
+        self.fd = -1
+        self.direct = False
+        """Whether the core may read the descriptor itself: a plain, unpatched socket."""
+        self.through = False
+        """Whether a proxy has opened its tunnel: from there on a failure is the origin's."""
+        self._timeout: float | None = None
 
     def __str__(self) -> str:
         # urllib3's name: it stands in messages that people search for.

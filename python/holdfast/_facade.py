@@ -211,7 +211,7 @@ class Facade(HTTPConnectionPool):
         conn: Any = super()._new_conn()
         conn.resolver = self.config.resolver
         if "socket_options" not in self.conn_kw:
-            conn.socket_options = list(self._socket_options())
+            conn.socket_options = self._socket_options()
         if self._tunnels():
             scheme = "https" if self.proxy is not None and self.proxy.scheme == "https" else "http"
             conn.tunnel = (self._tunnel_host, self.port, self.proxy_headers, scheme)
