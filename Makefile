@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 # The interpreter that the core is built for; pyo3 would look for another one on PATH.
 export PYO3_PYTHON = $(CURDIR)/$(BIN)/python
 
-.PHONY: help demo test bench bench-once lint core-test wheel lock soak clean
+.PHONY: help demo test bench bench-once idle-cost lint core-test wheel lock soak clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -31,6 +31,9 @@ bench: $(INSTALLED) ## the benchmarks, with ratios to the stock adapter and to a
 
 bench-once: $(INSTALLED) ## each benchmark once, as a test
 	$(BIN)/python -m pytest benches -q --benchmark-disable
+
+idle-cost: $(INSTALLED) ## memory and CPU of idle connections
+	$(BIN)/python benches/idle_cost.py
 
 soak: $(INSTALLED) ## 28,000 requests to one host from fresh sessions
 	$(BIN)/python tests/soak.py $(ARGS)

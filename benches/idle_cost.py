@@ -67,7 +67,7 @@ def main() -> None:
         print(f"{idle} idle connections: {(resident() - before) / idle:.0f} bytes resident each")
         tracemalloc.start()
         before = tracemalloc.get_traced_memory()[0]
-        idle = open_all(pool, adapters[1], url)
+        idle = open_all(pool, adapters[2], url)
         print(
             f"{idle} idle connections: {(tracemalloc.get_traced_memory()[0] - before) / idle:.0f} bytes of Python each"
         )
