@@ -113,6 +113,12 @@ pub fn read_exact(
     (filled, Outcome::Complete)
 }
 
+/// Linux drops the bytes of a TCP socket without copying them (tcp(7)); elsewhere the flag has another meaning.
+#[cfg(target_os = "linux")]
+const DROP: RecvFlags = RecvFlags::DONTWAIT.union(RecvFlags::TRUNC);
+#[cfg(not(target_os = "linux"))]
+const DROP: RecvFlags = RecvFlags::DONTWAIT;
+
 /// Scratch space of a drain: large enough for one `recv` to be worth its system call, small enough for the cache.
 const DRAIN_BUFFER: usize = 256 * 1024;
 
@@ -125,7 +131,7 @@ pub fn drain_length(fd: BorrowedFd<'_>, length: u64, patience: Patience) -> (u64
     while left > 0 {
         let want = usize::try_from(left).map_or(scratch.len(), |n| n.min(scratch.len()));
         let got = receive(fd, patience, || {
-            recv(fd, &mut scratch[..want], RecvFlags::DONTWAIT).map(|(n, _)| n)
+            recv(fd, &mut scratch[..want], DROP).map(|(n, _)| n)
         });
         match got {
             Ok(n) => left -= n as u64,
