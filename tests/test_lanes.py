@@ -265,6 +265,16 @@ def test_a_response_is_as_stocks(lane: str, serve: Serve, session: Sessions) -> 
     assert b"holdfast" not in pickle.dumps(got)
 
 
+def test_a_response_set_up_again_by_hand_behaves_as_stocks(lane: str, serve: Serve, session: Sessions) -> None:
+    """What requests' own tests do to a response."""
+    server = serve(ok(b"body"))
+    for got in stock_and_ours(server, session()):
+        got.status_code = 0
+        got._content = False
+        got._content_consumed = False
+        assert got.content is None
+
+
 def test_raw_is_as_urllib3s(lane: str, serve: Serve, session: Sessions) -> None:
     """What NTLM, Kerberos, CacheControl and the others touch."""
     server = serve(ok(b"0123456789", b"X-A: b"))

@@ -275,7 +275,8 @@ class FastResponse(requests.Response):
         known = self.__dict__
         if known["_content"] is False and not known["_content_consumed"] and "_body" in known:
             body: Body = known["_body"]
-            if not known["_encoded"] and ("raw" not in known or _untouched(known["raw"])):
+            # A status of 0 means "no content" to requests, which some set by hand.
+            if known["status_code"] and not known["_encoded"] and ("raw" not in known or _untouched(known["raw"])):
                 try:
                     known["_content"] = body.read_all()
                 except Carrier as error:
