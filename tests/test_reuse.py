@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import gc
+import pickle
 import socket
 import threading
 import warnings
@@ -339,6 +341,11 @@ def test_statistics_add_up_under_32_threads(lane: str, serve: Serve, session: Se
     assert not wrong
     stats = stats_of(client)
     assert (stats.acquired, stats.in_use, stats.waiting) == (480, 0, 0)
+    assert stats.closed[CloseReason.NOT_REUSABLE] == 160
+    assert stats.closed[CloseReason.SHUTDOWN] == 0
+    assert pickle.loads(pickle.dumps(stats)) == stats
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        stats.idle = 3  # type: ignore[misc]
 
 
 def test_28_short_sessions_use_one_port_each_no_more_than_the_limit(serve: Serve) -> None:

@@ -12,12 +12,11 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from types import MappingProxyType
 from typing import Generic, TypeVar
 
 from holdfast._config import HostLimits
 from holdfast._slot import QueueLimit, Slot, Waiter
-from holdfast._statistics import CloseReason, Counters, HostStatistics
+from holdfast._statistics import CloseReason, Counters, HostStatistics, by_reason
 
 __all__ = ["HostPool", "Ledger"]
 
@@ -286,7 +285,7 @@ class HostPool(Generic[C]):
             stale_retries=counters.stale_retries,
             drained_bytes=counters.drained_bytes,
             leaked=counters.leaked,
-            closed=MappingProxyType(dict(counters.closed)),
+            closed=by_reason(counters.closed),
         )
 
     def __repr__(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -81,6 +82,11 @@ class Counters:
             self.closed[reason] = self.closed.get(reason, 0) + n
 
 
+def by_reason(closed: Mapping[CloseReason, int]) -> Mapping[CloseReason, int]:
+    """A read-only copy that gives 0 for what never occurred."""
+    return MappingProxyType(Counter(closed))
+
+
 # Comparison and repr are written once below: generated for each class they double the time that this module takes
 # to import.
 class _Record:
@@ -133,14 +139,14 @@ class Counts(_Record):
     """Bytes read and dropped to save connections."""
     leaked: int = 0
     """Responses dropped neither read nor closed, and recovered by the garbage collector."""
-    closed: Mapping[CloseReason, int] = dataclasses.field(default_factory=lambda: MappingProxyType({}))
-    """Connections closed, by reason."""
+    closed: Mapping[CloseReason, int] = dataclasses.field(default_factory=lambda: by_reason({}))
+    """Connections closed, by reason; a reason that never occurred counts 0 and is not among the keys."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "closed": dict(self.closed)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, closed=MappingProxyType(state["closed"]))
+        self.__dict__.update(state, closed=by_reason(state["closed"]))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -182,7 +188,7 @@ def total(parts: Iterable[Counts], forgotten: Counters | None = None) -> dict[st
         oldest = max(oldest, part.oldest_wait_seconds)
         for reason, n in part.closed.items():
             closed[reason] = closed.get(reason, 0) + n
-    return {**sums, "oldest_wait_seconds": oldest, "closed": MappingProxyType(closed)}
+    return {**sums, "oldest_wait_seconds": oldest, "closed": by_reason(closed)}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False, repr=False)
