@@ -38,6 +38,11 @@ def test_sequential_requests_use_one_connection(lane: str, serve: Serve, session
     assert [info.requests_served for info in infos if info] == [1, 2, 3, 4, 5]
     assert [info.reused for info in infos if info] == [False, True, True, True, True]
     assert len({info.connection_id for info in infos if info}) == 1
+    for info in infos:
+        assert info is not None
+        assert min(info.timings.send, info.timings.wait) > 0.0
+        assert (info.timings.connect > 0.0) == (not info.reused)
+        assert (info.timings.queued, info.timings.tls) == (0.0, 0.0)
 
 
 @pytest.mark.parametrize("end", ["read", "close", "drop_after_read", "iterate"])

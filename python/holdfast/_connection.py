@@ -75,6 +75,7 @@ class WireConnection(DialledConnection):
         self._early = b""
         if self.exchange is not None:
             self._timeout = _UNKNOWN  # urllib3 sets the socket's timeout by itself
+            exchange.writing_since = time.monotonic()
         if exchange.scopes:
             exchange.attach(self.interrupt)
 
@@ -277,6 +278,7 @@ class WireConnection(DialledConnection):
             raise http.client.ResponseNotReady
         self._response_options = None
         sent = time.monotonic()
+        exchange.sending = sent - exchange.writing_since
         head, rest = self.read_head(exchange, options.request_method == "HEAD", limits.max_response_header_bytes)
         exchange.wait = time.monotonic() - sent
         self._idle_state()

@@ -126,7 +126,7 @@ class Exchange:
         "lease",
         "queued",
         "scopes",
-        "sent_at",
+        "sending",
         "stale_retries",
         "started",
         "timeouts",
@@ -134,6 +134,7 @@ class Exchange:
         "total_at",
         "url",
         "wait",
+        "writing_since",
     )
 
     def __init__(self, timeouts: Timeouts, dial_bound: float | None, host: str, url: Any = "") -> None:
@@ -143,7 +144,8 @@ class Exchange:
         self.host = host
         self.url = url
         self.started = started = time.monotonic()
-        self.queued = self.sent_at = self.wait = 0.0
+        self.queued = self.sending = self.wait = 0.0
+        self.writing_since = started
         self.stale_retries = 0
         self.lease: Any = None
         """The lease while urllib3 drives the exchange; a response takes it over."""

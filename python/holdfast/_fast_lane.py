@@ -156,7 +156,7 @@ def _exchange(facade: Facade, lease: Lease, message: Message, exchange: Exchange
             assert lease.transport is not None  # nobody has ended it
             redial(lease.transport, lease, exchange, facade, CloseReason.CLOSED_BY_SERVER)
             continue
-        exchange.sent_at, exchange.wait = sent - started, time.monotonic() - sent
+        exchange.sending, exchange.wait = sent - started, time.monotonic() - sent
         return result
 
 

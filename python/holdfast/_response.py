@@ -37,7 +37,7 @@ class Travel:
 
     def __init__(self, conn: WireConnection, exchange: Exchange, served: int, idle_seconds: float) -> None:
         self._conn = conn.facts
-        self._exchange = (exchange.queued, exchange.sent_at, exchange.wait, exchange.stale_retries)
+        self._exchange = (exchange.queued, exchange.sending, exchange.wait, exchange.stale_retries)
         self._served = served
         self._idle = idle_seconds
 
