@@ -66,6 +66,20 @@ def test_a_streamed_body_gives_its_connection_back(end: str, lane: str, serve: S
     assert server.accepted == 1
 
 
+@pytest.mark.parametrize("chunked", [False, True])
+def test_reading_exactly_the_body_gives_the_connection_back(
+    chunked: bool, lane: str, serve: Serve, session: Sessions
+) -> None:
+    """Without another read that would find nothing."""
+    body = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"
+    server = serve(body if chunked else ok(b"abcde"))
+    client = session()
+    response = client.get(server.url, stream=True)
+    assert (response.raw.read(4), stats_of(client).in_use) == (b"abcd", 1)
+    assert (response.raw.read(1), stats_of(client).in_use) == (b"e", 0)
+    assert response.raw.read(1) == b""
+
+
 def test_a_dropped_response_is_recovered_and_warned_about(lane: str, serve: Serve, session: Sessions) -> None:
     """Counted in ``leaked``; the warning names the host; a waiter is served."""
     server = serve(answer(lambda head, body: ok(b"x" * 2_000_000 if b"/big" in head else b"ok")))

@@ -214,7 +214,13 @@ class Body(HTTPLook):
         while True:
             start, end, self._pos, self._chunk_ended = decoder.step(self._buffer, self._pos, most)
             if end > start:
-                return self._buffer[start:end]
+                data = self._buffer[start:end]
+                if self._chunk_ended:
+                    # If the last chunk is in hand already, the connection need not wait for another read.
+                    _, _, self._pos, _ = decoder.step(self._buffer, self._pos, 0)
+                    if decoder.done:
+                        self._end()
+                return data
             if decoder.done:
                 self._end()
                 return b""
