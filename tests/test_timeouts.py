@@ -390,3 +390,30 @@ def test_an_early_answer_ends_the_upload_and_is_delivered(
     assert (response.status_code, response.content) == (413, b"too much")
     assert len(pieces) < 2000
     assert client.get_adapter("http://").statistics().idle == 0  # type: ignore[attr-defined]
+
+
+def test_cancelling_a_finished_request_leaves_its_connections_next_user_alone(
+    lane: str, serve: Serve, session: Sessions
+) -> None:
+    """The connection serves somebody else by then."""
+    arrived, go = threading.Event(), threading.Event()
+
+    def handle(peer: Peer) -> None:
+        while (request := peer.read_request()) is not None:
+            if request[0].startswith(b"POST"):
+                arrived.set()
+                go.wait(20)
+            peer.send(ok())
+
+    server = serve(handle)
+    client = session()
+    scope = CancelScope()
+    with scope:
+        finished = client.get(server.url)
+    with ThreadPoolExecutor(1) as pool:
+        job = pool.submit(client.post, server.url, data=b"x")
+        assert arrived.wait(20)
+        scope.cancel()
+        go.set()
+        assert job.result(20).content == b"ok"
+    assert (finished.content, server.accepted) == (b"ok", 1)

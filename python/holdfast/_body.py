@@ -326,6 +326,9 @@ class Body(HTTPLook):
         # The slot is the only reference that ends the lease; whoever empties it first has that duty.
         lease, self._lease = self._lease, None
         self._conn = None
+        if self._exchange.scopes:
+            # Before the lease ends: from then on a cancel would hit the connection's next user.
+            self._exchange.attach(None)
         return lease
 
     def _abort(self, reason: CloseReason) -> None:

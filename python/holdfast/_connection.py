@@ -79,6 +79,12 @@ class WireConnection(DialledConnection):
         if exchange.scopes:
             exchange.attach(self.interrupt)
 
+    def let_go(self) -> None:
+        """The exchange that a patched http.client read is over: nobody may interrupt us for it any more."""
+        exchange, self.exchange = self.exchange, None
+        if exchange is not None:
+            exchange.attach(None)
+
     def write(self, data: bytes, exchange: Exchange) -> None:
         """A small message in one piece. The write limit is the total's: such a message fits the socket's buffer."""
         sock = self._wait_at_most(None if exchange.total_at is None else exchange.left(None) or 1e-6)
@@ -333,7 +339,7 @@ class WireConnection(DialledConnection):
         finally:
             del self.response_class
         heads.clear()
-        self.exchange = exchange.lease = None
+        exchange.lease = None  # ours until the response ends: `let_go`
         # Same layout, other behaviour: its end is the lease's end.
         response.__class__ = PooledHTTPResponse
         response.enforce_content_length = response.__dict__.pop("enforce_content_length")

@@ -300,6 +300,7 @@ class Facade(HTTPConnectionPool):
         if lease is not None and (conn is None or lease.conn is conn):
             assert exchange is not None  # the lease was its
             exchange.lease = None
+            exchange.attach(None)
             lease.conn.exchange = None
             lease.discard(exchange.failure or reason_for(None))
         elif conn is not None and conn in self._visiting:

@@ -124,6 +124,7 @@ def run(
             (limits.drain_bytes, limits.drain_timeout, limits.max_response_header_bytes),
         )
     except BaseException as error:
+        exchange.attach(None)
         if lease is not None:
             lease.discard(CloseReason.CANCELLED if exchange.cancelled else reason_for(error))
         if isinstance(error, (HTTPError, OSError, http.client.HTTPException, CertificateError)):

@@ -155,6 +155,7 @@ class PooledHTTPResponse(urllib3.HTTPResponse):
             return
         lease, self._lease = self._lease, None
         if lease is not None:
+            lease.conn.let_go()
             whole = self._original_response is not None and self._original_response.isclosed()
             if whole and not getattr(self._original_response, "will_close", True):
                 lease.release()
