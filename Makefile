@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 # The interpreter that the core is built for; pyo3 would look for another one on PATH.
 export PYO3_PYTHON = $(CURDIR)/$(BIN)/python
 
-.PHONY: help demo test bench bench-once idle-cost lint core-test wheel lock soak clean
+.PHONY: help demo test bench bench-once idle-cost lint core-test wheel lock soak torture clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -37,6 +37,9 @@ idle-cost: $(INSTALLED) ## memory and CPU of idle connections
 
 soak: $(INSTALLED) ## 28,000 requests to one host from fresh sessions
 	$(BIN)/python tests/soak.py $(ARGS)
+
+torture: $(INSTALLED) ## two million leases on 32 threads, with time-outs, cancels and dropped leases
+	$(BIN)/python tests/torture.py $(ARGS)
 
 core-test: $(VENV)/.tools ## the Rust core: tests, lints, format
 	cargo test --locked --no-default-features

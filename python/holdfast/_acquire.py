@@ -61,10 +61,12 @@ def acquire(
     ``AcquireTimeout``, ``QueueFull``, ``Cancelled`` and ``DeadlineExceeded`` (carried), or the dial's error.
     """
     while True:
-        with transport._locked:
+        with transport._lock:
             host = transport._hosts.get(place) or transport.host(place)
             slot = None if foreign else host.take(time.monotonic(), owner, bound=bound)
             permit = slot is None and host.try_permit()
+        if transport._ledger.doomed or transport._orphans:
+            transport._after()
         if slot is None:
             slot = _obtain(transport, place, host, exchange, dialer, owner, permit)
         if slot.served == 1:
@@ -72,12 +74,12 @@ def acquire(
         try:
             reason = CloseReason.EVICTED if foreign else slot.conn.dead()
         except BaseException:  # Ctrl-C, just here
-            with transport._locked:
+            with transport._tidy, transport._lock:
                 host.discard(slot, CloseReason.ERROR)
             raise
         if reason is None:
             break
-        with transport._locked:
+        with transport._tidy, transport._lock:
             host.discard(slot, reason)
     if bound:
         slot.owner = owner
@@ -100,18 +102,18 @@ def _obtain(
     gate = _Gate()
     waiter: Waiter[Any] = Waiter(gate.open, owner)
     try:
-        with transport._locked:
+        with transport._tidy, transport._lock:
             if not permit:
                 host = transport.host(place)  # one without connections may have been forgotten meanwhile
             host.join(waiter, began, permit=permit)
+            waiter.permit = permit  # until a dial claims it: whatever happens before, `leave` gives it back
     except QueueLimit:
         _queue_full(transport, host, exchange)
     try:
         exchange.attach(gate.open)
-        attempt = _start(transport, host, exchange, dialer, gate, waiter, began) if permit else None
-        slot = _wait(transport, host, exchange, dialer, gate, waiter, attempt, began)
+        slot = _wait(transport, host, exchange, dialer, gate, waiter, began)
     except BaseException:
-        with transport._locked:
+        with transport._tidy, transport._lock:
             host.leave(waiter, time.monotonic())
         raise
     finally:
@@ -126,27 +128,23 @@ def _wait(
     dialer: Dialer,
     gate: _Gate,
     waiter: Waiter[Any],
-    attempt: _Attempt | None,
     began: float,
 ) -> Slot[Any]:
     """Until the waiter has a connection, its dial has failed, or a limit is reached."""
+    attempt: _Attempt | None = None
     while True:
-        woken = gate.wait(_patience(host, exchange, began, attempt))
-        if waiter.slot is None:
-            with transport._locked:
-                granted, waiter.permit = waiter.permit, False
-                if granted:
-                    host.waited(waiter, time.monotonic())
-        if attempt is None:
+        if attempt is None and waiter.permit:
             exchange.queued = time.monotonic() - began  # from here on it is dialling
+            attempt = _start(transport, host, exchange, dialer, gate, waiter, began)
+        woken = gate.wait(_patience(host, exchange, began, attempt))
         if waiter.slot is not None:
+            if attempt is None:
+                exchange.queued = time.monotonic() - began
             # Handed over, and with that out of every queue: nobody else touches this waiter any more.
             return waiter.slot
-        if granted:
-            attempt = _start(transport, host, exchange, dialer, gate, waiter, began)
-        elif attempt is not None and attempt.error is not None:
+        if attempt is not None and attempt.error is not None:
             raise attempt.error
-        elif exchange.cancelled or not woken:
+        if exchange.cancelled or not woken:
             _give_up(transport, host, exchange, began, attempt)
 
 
@@ -186,7 +184,7 @@ def _queue_full(transport: Transport, host: HostPool[Any], exchange: Exchange) -
 
 
 def _counts(transport: Transport, host: HostPool[Any]) -> str:
-    with transport._locked:
+    with transport._tidy, transport._lock:
         counts = host.snapshot(time.monotonic())
         held = transport._ledger.permits
     limits, ledger = host.limits, transport._ledger
@@ -209,7 +207,7 @@ def _dial_inline(
     budget = DialBudget(exchange.timeouts, exchange.dial_bound, exchange.total_at, began)
     conn = _dial_here(transport, host, exchange, dialer, budget)
     now = time.monotonic()
-    with transport._locked:
+    with transport._tidy, transport._lock:
         slot = host.dialed(conn, now, None, tls=_is_tls(conn), seconds=now - budget.began)
     assert slot is not None  # without a waiter it is ours
     return slot
@@ -230,7 +228,7 @@ def _dial_here(
             conn.close()
             exchange.check()
     except BaseException as error:
-        with transport._locked:
+        with transport._tidy, transport._lock:
             host.undialed()
         if not isinstance(error, Carrier):
             exchange.check()
@@ -262,16 +260,12 @@ def _start(
     exchange: Exchange,
     dialer: Dialer,
     gate: _Gate,
-    waiter: Waiter[Any] | None,
+    waiter: Waiter[Any],
     began: float,
 ) -> _Attempt:
-    """Dials on a thread, in a copy of the caller's context; its result goes to the waiter or to the pool."""
+    """Dials for ``waiter``; the result goes to it or to the pool."""
     attempt = _Attempt(transport, host, dialer, gate, waiter, exchange, began)
-    run = contextvars.copy_context().run
-    try:
-        threading.Thread(target=run, args=(attempt.run,), name="holdfast-dial", daemon=True).start()
-    except RuntimeError:
-        attempt.run()  # no more threads, or the interpreter is ending
+    attempt.start()
     return attempt
 
 
@@ -282,7 +276,7 @@ def redial(transport: Transport, lease: Lease, exchange: Exchange, dialer: Diale
     """
     slot, host = lease.slot, lease.host
     slot.conn.close()
-    with transport._locked:
+    with transport._tidy, transport._lock:
         host.redial(reason)
     exchange.stale_retries += 1
     began = time.monotonic()
@@ -296,7 +290,7 @@ def redial(transport: Transport, lease: Lease, exchange: Exchange, dialer: Diale
         lease.transport = None  # the permit is gone, and with it the lease
         raise
     now = time.monotonic()
-    with transport._locked:
+    with transport._tidy, transport._lock:
         host.redialed(slot, conn, now, tls=_is_tls(conn), seconds=now - began)
     return conn
 
@@ -304,9 +298,10 @@ def redial(transport: Transport, lease: Lease, exchange: Exchange, dialer: Diale
 def _dial_alone(transport: Transport, host: HostPool[Any], exchange: Exchange, dialer: Dialer, began: float) -> Any:
     """Dials on a thread and waits for that dial only."""
     gate = _Gate()
-    attempt = _start(transport, host, exchange, dialer, gate, None, began)
+    attempt = _Attempt(transport, host, dialer, gate, None, exchange, began)
     try:
         exchange.attach(gate.open)
+        attempt.start()
         while True:
             woken = gate.wait(_patience(host, exchange, began, attempt))
             if attempt.conn is not None:
@@ -346,9 +341,16 @@ class _Gate:
 
 
 class _Attempt:
-    """One dial on a thread. With a waiter its result goes to that or to the pool; without one, to whoever started it."""
+    """One dial on a thread. With a waiter its result goes to that or to the pool; without one, to whoever started it.
 
-    __slots__ = ("_abandoned", "_dialer", "_gate", "_host", "_transport", "_waiter", "budget", "conn", "error")
+    The permit is not the attempt's before its thread *claims* it: until then it is given back by the waiter that
+    leaves, or is handed a connection, or by ``abandon``; and the thread, should it start after all, finds nothing to do.
+    """
+
+    __slots__ = (
+        *("_abandoned", "_claimed", "_dialer", "_gate", "_host", "_transport", "_waiter"),
+        *("budget", "conn", "error"),
+    )
 
     def __init__(
         self,
@@ -365,29 +367,51 @@ class _Attempt:
         self._dialer = dialer
         self._gate = gate
         self._waiter = waiter
-        self._abandoned = False  # guarded by the transport's lock
+        self._claimed = self._abandoned = False  # guarded by the transport's lock
         self.budget = DialBudget(exchange.timeouts, exchange.dial_bound, exchange.total_at, began)
         self.conn: Any = None
         self.error: BaseException | None = None
 
+    def start(self) -> None:
+        """Runs on a thread of its own, in a copy of the caller's context."""
+        run = contextvars.copy_context().run
+        try:
+            threading.Thread(target=run, args=(self.run,), name="holdfast-dial", daemon=True).start()
+        except RuntimeError:
+            self.run()  # no more threads, or the interpreter is ending
+
     def run(self) -> None:
         """Dials. The permit is held to the end, whether anybody still waits or not."""
         transport = self._transport
+        if not self._claim():
+            return
         try:
             conn = _dial_twice(transport, self._host, self._dialer, self.budget)
         except BaseException as error:
-            with transport._locked:
+            with transport._tidy, transport._lock:
                 self._host.undialed()
                 self.error = error
             self._gate.open()
             return
-        with transport._locked:
+        with transport._tidy, transport._lock:
             if self._waiter is None and not self._abandoned:
                 self.conn = conn
             else:
                 self._give(conn)
         self._gate.open()
         reaper.look_after(transport)
+
+    def _claim(self) -> bool:
+        """Whether there is a permit to dial with; from here on it is the attempt's."""
+        waiter, now = self._waiter, time.monotonic()
+        with self._transport._tidy, self._transport._lock:
+            if waiter is None:
+                self._claimed = not self._abandoned
+            else:
+                self._claimed, waiter.permit = waiter.permit, False
+                if self._claimed:
+                    self._host.waited(waiter, now)
+        return self._claimed
 
     def _give(self, conn: Any) -> None:
         """To the waiter if it still waits, else to the pool. The lock is held."""
@@ -396,12 +420,14 @@ class _Attempt:
         self._host.dialed(conn, now, waiter, tls=_is_tls(conn), seconds=now - self.budget.began)
 
     def abandon(self) -> None:
-        """Whoever started the dial no longer wants it: its connection goes to the pool."""
-        with self._transport._locked:
+        """Whoever started the dial no longer wants it: its connection goes to the pool, or its permit back."""
+        with self._transport._tidy, self._transport._lock:
             self._abandoned = True
             conn, self.conn = self.conn, None
             if conn is not None:
                 self._give(conn)
+            elif not self._claimed:
+                self._host.undialed()
 
     def timed_out(self) -> BaseException:
         """The error of a dial whose present phase took too long, though its thread is not back yet."""

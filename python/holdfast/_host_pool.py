@@ -10,7 +10,7 @@ if one comes first, and its dial then serves somebody else. Waiters are served i
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -39,7 +39,7 @@ class Ledger(Generic[C]):
         """Least recently used first."""
         self.queues: dict[HostPool[C], None] = {}
         """Hosts with queued waiters."""
-        self.doomed: list[C] = []
+        self.doomed: deque[C] = deque()
         """Connections that no pool knows any more; the owner closes them outside its lock."""
         self.tickets = 0
         self.shut: CloseReason | None = None
@@ -75,6 +75,8 @@ class HostPool(Generic[C]):
         self.counters = Counters()
         self.in_use = 0
         self.dialing = 0
+        self.inspected = 0
+        """Idle connections that somebody looks at just now, neither on the stack nor leased; shown as idle."""
         self._ledger = ledger
         self._chance = chance
         self.idle: OrderedDict[Slot[C], None] = OrderedDict()
@@ -254,15 +256,24 @@ class HostPool(Generic[C]):
             self._ledger.serve()
         return len(slots)
 
-    def check_out(self, slot: Slot[C]) -> None:
-        """Takes an idle connection into use without counting a lease: somebody wants to look at it."""
+    def inspect(self, slot: Slot[C]) -> None:
+        """Takes an idle connection off the stack, so that nobody is given it while it is looked at without the lock."""
         self._remove_idle(slot)
+        self.inspected += 1
+
+    def inspection_ended(self, slot: Slot[C], reason: CloseReason | None, since: float) -> None:
+        """Closes it for ``reason``, or puts it back as idle since ``since``."""
+        self.inspected -= 1
         self.in_use += 1
+        if reason is not None:
+            self.discard(slot, reason)
+        else:
+            self.release(slot, since)
 
     @property
     def quiet(self) -> bool:
         """Whether nothing is idle, in use, dialling or waiting."""
-        return not (self.idle or self.in_use or self.dialing or self._waiters)
+        return not (self._held() or self._waiters)
 
     def snapshot(self, now: float) -> HostStatistics:
         """The counts as they are."""
@@ -270,7 +281,7 @@ class HostPool(Generic[C]):
         oldest = next(iter(self._queue), None)
         return HostStatistics(
             origin=self.origin,
-            idle=len(self.idle),
+            idle=len(self.idle) + self.inspected,
             in_use=self.in_use,
             dialing=self.dialing,
             waiting=len(self._queue),
@@ -290,14 +301,14 @@ class HostPool(Generic[C]):
 
     def __repr__(self) -> str:
         return (
-            f"<HostPool {self.origin}: {len(self.idle)} idle, {self.in_use} in use, "
+            f"<HostPool {self.origin}: {len(self.idle) + self.inspected} idle, {self.in_use} in use, "
             f"{self.dialing} dialing, {len(self._queue)} waiting>"
         )
 
     # -- inside -----------------------------------------------------------------------------------------------------
 
     def _held(self) -> int:
-        return len(self.idle) + self.in_use + self.dialing
+        return len(self.idle) + self.inspected + self.in_use + self.dialing
 
     def _has_room(self) -> bool:
         """Whether the host's own limit allows a permit; an idle connection that its oldest waiter may not use gives way."""

@@ -48,7 +48,7 @@ class Lease:
         """Counts bytes that were read and dropped."""
         transport = self.transport
         if transport is not None:
-            with transport._locked:
+            with transport._tidy, transport._lock:
                 self.host.counters.drained_bytes += n
 
     def __del__(self) -> None:

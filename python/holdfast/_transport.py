@@ -30,8 +30,12 @@ QUIET_HOSTS = 256
 """Hosts without any connection that are remembered; beyond it they are folded into the transport's counts."""
 
 
-class _Section:
-    """``with`` holds a transport's lock; on the way out it closes what the pools gave up."""
+class _Tidy:
+    """``with transport._tidy, transport._lock:`` closes, once the lock is free, what the pools gave up.
+
+    Two managers, because a lock's own ``__enter__`` cannot be interrupted between taking the lock and the duty to let
+    go of it. One written in Python can, by Ctrl-C, and the lock would never be free again.
+    """
 
     __slots__ = ("_transport",)
 
@@ -39,17 +43,12 @@ class _Section:
         self._transport = transport
 
     def __enter__(self) -> None:
-        transport = self._transport
-        transport._lock.acquire()
-        if transport._orphans:
-            transport._adopt()
+        pass
 
     def __exit__(self, *exc: object) -> None:
         transport = self._transport
-        doomed = transport._take_doomed()
-        transport._lock.release()
-        if doomed is not None or transport._orphans:
-            transport._after(doomed)
+        if transport._ledger.doomed or transport._orphans:
+            transport._after()
 
 
 class Transport:
@@ -70,7 +69,7 @@ class Transport:
         self.on_quiet: Callable[[Transport], None] | None = None
         """Told, outside the lock, when the last connection is gone."""
         self._lock = threading.Lock()
-        self._locked = _Section(self)
+        self._tidy = _Tidy(self)
         self._ledger: Ledger[Any] = Ledger(limits.max_connections, limits.max_idle)  # guarded by _lock
         self._hosts: dict[tuple[str, str, int], HostPool[Any]] = {}  # guarded by _lock
         self._forgotten = Counters()  # guarded by _lock
@@ -81,20 +80,16 @@ class Transport:
 
     # -- the lock ---------------------------------------------------------------------------------------------------
 
-    def _take_doomed(self) -> list[Any] | None:
-        ledger = self._ledger
-        if not ledger.doomed:
-            return None
-        doomed, ledger.doomed = ledger.doomed, []
-        return doomed
-
-    def _after(self, doomed: list[Any] | None) -> None:
-        """What is done once the lock is free."""
-        if doomed is not None:
-            for conn in doomed:
-                conn.close()
-            if self.on_quiet is not None and not self._ledger.permits:
-                self.on_quiet(self)
+    def _after(self) -> None:
+        """What is done once the lock is free. Several threads may: each closes what it pops."""
+        doomed = self._ledger.doomed
+        closed = False
+        while doomed:
+            with contextlib.suppress(IndexError):  # another thread was faster
+                doomed.popleft().close()
+                closed = True
+        if closed and self.on_quiet is not None and not self._ledger.permits:
+            self.on_quiet(self)
         if self._orphans:
             # A finalizer found the lock taken, by us: it left the work to whoever let go.
             self.sweep()
@@ -111,10 +106,9 @@ class Transport:
         if self._lock.acquire(blocking=False):
             try:
                 self._adopt()
-                doomed = self._take_doomed()
             finally:
                 self._lock.release()
-            self._after(doomed)
+            self._after()
 
     def orphan(self, host: HostPool[Any], slot: Slot[Any], url: Any) -> None:
         """A lease was collected. Called by the garbage collector, at any point of any thread."""
@@ -165,20 +159,19 @@ class Transport:
             else:
                 lease.host.discard(lease.slot, reason)
                 idle = False
-            doomed = self._take_doomed()
-        if doomed is not None or self._orphans:
-            self._after(doomed)
+        if self._ledger.doomed or self._orphans:
+            self._after()
         if idle:
             reaper.look_after(self)
 
     def close_idle(self, reason: CloseReason, only: Callable[[Slot[Any]], bool] | None = None) -> int:
         """Closes what is idle now, all or what ``only`` picks; how many."""
-        with self._locked:
+        with self._tidy, self._lock:
             return sum(host.close_idle(reason, only) for host in list(self._hosts.values()))
 
     def shut(self, reason: CloseReason) -> None:
         """Closes what is idle now, and what is in use when it comes back."""
-        with self._locked:
+        with self._tidy, self._lock:
             self._ledger.shut = reason
         self.close_idle(reason)
 
@@ -196,7 +189,7 @@ class Transport:
 
     def reap(self, now: float, settled: float) -> tuple[float | None, list[tuple[int, Slot[Any]]], bool]:
         """Closes what expired: when the next one does, what has been idle since ``settled``, and whether others have not."""
-        with self._locked:
+        with self._tidy, self._lock:
             ends = [at for host in list(self._hosts.values()) if (at := host.expire(now)) is not None]
             idle = list(self._ledger.idle)
         watch = [(slot.conn.fd, slot) for slot in idle if slot.idle_since <= settled]
@@ -204,18 +197,15 @@ class Transport:
 
     def bury(self, slot: Slot[Any]) -> None:
         """Something happened on an idle connection: it is taken out, looked at, and closed or put back."""
-        with self._locked:
+        with self._tidy, self._lock:
             host = self._ledger.idle.get(slot)
             if host is None:
                 return  # taken meanwhile: its holder will see for himself
             since = slot.idle_since
-            host.check_out(slot)
+            host.inspect(slot)
         reason = slot.conn.dead()
-        with self._locked:
-            if reason is not None:
-                host.discard(slot, reason)
-            else:
-                host.release(slot, since)
+        with self._tidy, self._lock:
+            host.inspection_ended(slot, reason, since)
 
     @property
     def permits(self) -> int:
@@ -224,7 +214,7 @@ class Transport:
 
     def statistics(self) -> TransportStatistics:
         """The counts of one moment."""
-        with self._locked:
+        with self._tidy, self._lock:
             now = time.monotonic()
             hosts = tuple(host.snapshot(now) for host in self._hosts.values())
             sums = total(hosts, self._forgotten)
