@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import os
 import ssl
 import threading
 import time
@@ -29,21 +31,38 @@ def settle(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
     return True
 
 
+DESCRIPTORS = Path("/proc/self/fd") if os.path.exists("/proc/self/fd") else Path("/dev/fd")
+
+
+def descriptors() -> dict[int, str]:
+    """What this process has open."""
+    found = {}
+    for entry in os.listdir(DESCRIPTORS):
+        with contextlib.suppress(OSError):  # the one that lists
+            found[int(entry)] = os.readlink(DESCRIPTORS / entry)
+    return found
+
+
 @pytest.fixture(autouse=True)
 def nothing_left() -> Iterator[None]:
-    """After each test: no lease, no dial and no thread of ours, once what is idle is closed."""
+    """After each test: no lease, no dial, no thread and no descriptor more than before, once what is idle is closed."""
+    threads_before = set(threading.enumerate())
+    descriptors_before = descriptors()
     yield
     holdfast.uninstall()
     gc.collect()
     holdfast.close_idle_connections()
+    left: dict[str, Any] = {}
 
     def clean() -> bool:
         gc.collect()
-        left = holdfast.statistics()
-        ours = [thread for thread in threading.enumerate() if thread.name.startswith("holdfast")]
-        return not (left.in_use or left.dialing or left.idle or left.waiting or ours)
+        stats = holdfast.statistics()
+        threads = set(threading.enumerate()) - threads_before
+        opened = {n: what for n, what in descriptors().items() if descriptors_before.get(n) != what}
+        left.update(statistics=stats, threads=threads, descriptors=opened)
+        return not (stats.in_use or stats.dialing or stats.idle or stats.waiting or threads or opened)
 
-    assert settle(clean), (holdfast.statistics(), threading.enumerate())
+    assert settle(clean), left
 
 
 @pytest.fixture

@@ -54,7 +54,7 @@ class EarlyAnswer(BrokenPipeError):
 class WireConnection(DialledConnection):
     """What plain, TLS and SOCKS connections have in common. Owned by the holder of its lease."""
 
-    __slots__ = ("_early", "answered", "exchange", "written")
+    __slots__ = ("_early", "_room", "answered", "exchange", "whole", "written")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -64,15 +64,20 @@ class WireConnection(DialledConnection):
         """Whether a byte of the present answer has come."""
         self.written = False
         """Whether a byte of the present request was accepted by the socket."""
+        self.whole = False
+        """Whether the present request was written to its end; if not, what is read is its answer and the last one."""
         self._early = b""
         """What came during an upload, or before the head was asked for."""
+        self._room = 0
+        """What the present answer's heads, interim ones included, may still measure in bytes."""
 
     # -- writing ----------------------------------------------------------------------------------------------------
 
-    def begin(self, exchange: Exchange) -> None:
-        """A new exchange: nothing written, nothing answered."""
-        self.answered = self.written = False
+    def begin(self, exchange: Exchange, room: int) -> None:
+        """A new exchange: nothing written, nothing answered, ``room`` bytes for its heads."""
+        self.answered = self.written = self.whole = False
         self._early = b""
+        self._room = room
         if self.exchange is not None:
             self._timeout = _UNKNOWN  # urllib3 sets the socket's timeout by itself
             exchange.writing_since = time.monotonic()
@@ -140,8 +145,10 @@ class WireConnection(DialledConnection):
             raise EarlyAnswer("the server ended the connection during the upload")
         self.answered = True
         while self._early:
+            if len(self._early) > self._room:
+                raise EarlyAnswer("the server answered without an end during the upload")
             try:
-                head = _core.parse_head(self._early, False, len(self._early))
+                head = _core.parse_head(self._early, False, self._room)
             except _core.ProtocolViolation:
                 raise EarlyAnswer("the server answered during the upload") from None
             if head is None:
@@ -149,9 +156,15 @@ class WireConnection(DialledConnection):
             if head[0] >= 200 or head[0] == 101:
                 raise EarlyAnswer("the server answered before the upload ended")
             self._early = self._early[head[5] :]
+            self._room -= head[5]
             if head[0] == 100:
                 return True
         return False
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        """urllib3's; an answer may end it early, as a broken pipe that urllib3 passes over."""
+        super().request(*args, **kwargs)
+        self.whole = True
 
     def putheader(self, header: Any, *values: Any) -> None:
         """http.client lets folded lines and NUL through; neither may reach the wire (RFC 9110 section 5.5)."""
@@ -213,18 +226,18 @@ class WireConnection(DialledConnection):
 
         yield receive
 
-    def read_head(self, exchange: Exchange, to_head: bool, limit: int) -> tuple[Head, bytes]:
-        """The final head and the bytes behind it. Interim ones are skipped and count into ``limit``."""
+    def read_head(self, exchange: Exchange, to_head: bool) -> tuple[Head, bytes]:
+        """The final head and the bytes behind it. Interim ones are skipped, and use up the room for it."""
         seconds = exchange.timeouts.response_header
         try:
-            return self._final_head(exchange, to_head, limit, None if seconds is None else time.monotonic() + seconds)
+            return self._final_head(exchange, to_head, None if seconds is None else time.monotonic() + seconds)
         except TimeoutError as error:
             if exchange.left(None) == 0.0:
                 exchange.exceeded("waiting for the response")
             text = f"Read timed out: no complete response head from {exchange.host} within {seconds or 0:g} s (response_header"
             raise carry(ResponseHeaderTimeout(f"{text}; {exchange.elapsed():.3f} s in all)")) from error
 
-    def _final_head(self, exchange: Exchange, to_head: bool, limit: int, until: float | None) -> tuple[Head, bytes]:
+    def _final_head(self, exchange: Exchange, to_head: bool, until: float | None) -> tuple[Head, bytes]:
         data, self._early = self._early, b""
         if not data:
             data = self.receive(RECEIVE, exchange, until=until)
@@ -234,22 +247,25 @@ class WireConnection(DialledConnection):
                 raise http.client.RemoteDisconnected("Remote end closed connection without response")
             self.answered = True
             try:
-                head = _core.parse_head(data, to_head, limit)
+                head = _core.parse_head(data, to_head, self._room)
                 while head is None:
-                    data = self._more_head(data, exchange, until, limit)
-                    head = _core.parse_head(data, to_head, limit)
+                    data = self._more_head(data, exchange, until)
+                    head = _core.parse_head(data, to_head, self._room)
             except _core.ProtocolViolation as error:
                 kind = ConflictingHeader if "Content-Length" in str(error) else InvalidResponse
                 exchange.fail(kind(f"invalid response from {exchange.host}: {error}"))
             status, size = head[0], head[5]
             data = data[size:]
             if status >= 200 or status == 101:
+                if not self.whole:
+                    # The server would take the next request for the rest of this one (RFC 9112 section 9.5).
+                    head = (*head[:8], False, head[9])
                 return head, data
-            limit -= size
+            self._room -= size
             if not data:
                 data = self.receive(RECEIVE, exchange, until=until)
 
-    def _more_head(self, data: bytes, exchange: Exchange, until: float | None, limit: int) -> bytes:
+    def _more_head(self, data: bytes, exchange: Exchange, until: float | None) -> bytes:
         """Receives until a head may be complete, each byte being looked at once, however it trickles."""
         buffer = bytearray(data)
         while True:
@@ -262,7 +278,7 @@ class WireConnection(DialledConnection):
             buffer += piece
             complete = buffer.find(b"\n\r\n", seen) >= 0 or buffer.find(b"\n\n", seen) >= 0
             # The first bytes are parsed as they come: garbage is refused before a line end that may never come.
-            if complete or len(buffer) > limit or len(buffer) < 16:
+            if complete or len(buffer) > self._room or len(buffer) < 16:
                 return bytes(buffer)
 
     # -- urllib3's response -----------------------------------------------------------------------------------------
@@ -285,7 +301,7 @@ class WireConnection(DialledConnection):
         self._response_options = None
         sent = time.monotonic()
         exchange.sending = sent - exchange.writing_since
-        head, rest = self.read_head(exchange, options.request_method == "HEAD", limits.max_response_header_bytes)
+        head, rest = self.read_head(exchange, options.request_method == "HEAD")
         exchange.wait = time.monotonic() - sent
         self._idle_state()
         travel = self.hand_over(exchange, lease, head)
@@ -339,6 +355,8 @@ class WireConnection(DialledConnection):
         finally:
             del self.response_class
         heads.clear()
+        if not self.whole:
+            response._original_response.will_close = True
         exchange.lease = None  # ours until the response ends: `let_go`
         # Same layout, other behaviour: its end is the lease's end.
         response.__class__ = PooledHTTPResponse

@@ -288,7 +288,7 @@ class Facade(HTTPConnectionPool):
         if isinstance(conn, WireConnection):
             exchange.lease = lease
             conn.exchange = exchange
-            conn.begin(exchange)
+            conn.begin(exchange, lease.limits.max_response_header_bytes)
         else:
             self._visiting[conn] = lease
         return conn
@@ -334,7 +334,7 @@ class Facade(HTTPConnectionPool):
         fresh = redial(lease.transport, lease, exchange, self, exchange.failure)
         conn.become(fresh)
         lease.slot.conn = conn
-        conn.begin(exchange)
+        conn.begin(exchange, lease.limits.max_response_header_bytes)
         try:
             return super()._make_request(conn, method, url, *args, **kwargs)
         except BaseException as error:

@@ -143,12 +143,12 @@ def _exchange(facade: Facade, lease: Lease, message: Message, exchange: Exchange
         conn: WireConnection = lease.conn
         if not conn.is_verified and facade.scheme == "https":
             facade._validate_conn(conn)  # warns, each time, as urllib3 does
-        conn.begin(exchange)
+        conn.begin(exchange, limit)
         started = time.monotonic()
         try:
             _write(conn, message, exchange)
             sent = time.monotonic()
-            result = conn.read_head(exchange, to_head, limit)
+            result = conn.read_head(exchange, to_head)
         except (OSError, http.client.HTTPException) as error:
             if exchange.cancelled:
                 exchange.check()
@@ -166,6 +166,7 @@ def _write(conn: WireConnection, message: Message, exchange: Exchange) -> None:
         conn.write(message.data, exchange)
         if message.body is not None:
             conn.upload(message.body, exchange)
+        conn.whole = True
     except (EarlyAnswer, BrokenPipeError, ConnectionResetError):
         # The server may have answered before it stopped reading; if not, reading says so.
         if not conn.written:

@@ -49,7 +49,7 @@ def reason_for(error: BaseException | None) -> CloseReason:
     if isinstance(public, (Cancelled, KeyboardInterrupt, SystemExit)):
         return CloseReason.CANCELLED
     timeouts = (TimeoutError, requests_exceptions.Timeout, urllib3_exceptions.TimeoutError)
-    if isinstance(public, timeouts) and not isinstance(public, requests_exceptions.ConnectionError):
+    if isinstance(public, timeouts):
         return CloseReason.TIMEOUT
     if isinstance(public, (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError)):
         return CloseReason.CLOSED_BY_SERVER
