@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import socket
 import ssl
@@ -226,10 +227,8 @@ def slow_handshake(peer: Peer, context: ssl.SSLContext) -> None:
     coming, going = ssl.MemoryBIO(), ssl.MemoryBIO()
     tls = context.wrap_bio(coming, going, server_side=True)
     while True:
-        try:
+        with contextlib.suppress(ssl.SSLWantReadError):
             tls.do_handshake()
-        except ssl.SSLWantReadError:
-            pass
         pause = threading.Event()
         for byte in going.read():
             peer.sock.sendall(bytes([byte]))

@@ -11,7 +11,6 @@ import errno
 import sys
 import threading
 import time
-from collections.abc import Callable
 from typing import Any, Protocol
 
 from holdfast._deadline import Exchange
@@ -97,7 +96,7 @@ def _obtain(
 ) -> Slot[Any]:
     """Dials, waits, or both; whichever gives a connection first."""
     began = time.monotonic()
-    if permit and _inline(host, dialer):
+    if permit and _inline(host, dialer, exchange):
         return _dial_inline(transport, host, exchange, dialer, began)
     gate = _Gate()
     waiter: Waiter[Any] = Waiter(gate.open, owner)
@@ -194,11 +193,11 @@ def _counts(transport: Transport, host: HostPool[Any]) -> str:
     )
 
 
-def _inline(host: HostPool[Any], dialer: Dialer) -> bool:
-    """Whether a thread buys nothing: an address needs no DNS, and nobody can return a connection meanwhile."""
+def _inline(host: HostPool[Any], dialer: Dialer, exchange: Exchange) -> bool:
+    """Whether a thread buys nothing: there is no DNS, and nobody can return a connection or cancel meanwhile."""
     if sys.is_finalizing() or dialer.foreign:
         return True
-    return dialer.numeric and not host.in_use and host.dialing == 1
+    return dialer.numeric and not exchange.scopes and not host.in_use and host.dialing == 1
 
 
 def _dial_inline(
@@ -218,22 +217,13 @@ def _dial_here(
 ) -> Any:
     """Dials in this thread; a failure frees the permit."""
     try:
-        if exchange.scopes:
-            exchange.attach(_shutter(budget))
-        try:
-            conn = _dial_twice(transport, host, dialer, budget)
-        finally:
-            exchange.attach(None)
-        if exchange.cancelled:
-            conn.close()
-            exchange.check()
+        return _dial_twice(transport, host, dialer, budget)
     except BaseException as error:
         with transport._tidy, transport._lock:
             host.undialed()
         if not isinstance(error, Carrier):
             exchange.check()
         raise
-    return conn
 
 
 def _dial_twice(transport: Transport, host: HostPool[Any], dialer: Dialer, budget: DialBudget) -> Any:
@@ -281,7 +271,7 @@ def redial(transport: Transport, lease: Lease, exchange: Exchange, dialer: Diale
     exchange.stale_retries += 1
     began = time.monotonic()
     try:
-        if dialer.numeric or sys.is_finalizing():
+        if (dialer.numeric and not exchange.scopes) or sys.is_finalizing():
             budget = DialBudget(exchange.timeouts, exchange.dial_bound, exchange.total_at, began)
             conn = _dial_here(transport, host, exchange, dialer, budget)
         else:
@@ -437,18 +427,6 @@ class _Attempt:
 def _is_tls(conn: Any) -> bool:
     facts = getattr(conn, "facts", None)  # a foreign connection has none
     return facts is not None and facts.tls_version is not None
-
-
-def _shutter(budget: DialBudget) -> Callable[[], None]:
-    """Ends an inline dial by shutting its socket down."""
-
-    def shut() -> None:
-        sock = budget.socket
-        if sock is not None:
-            with contextlib.suppress(OSError):
-                sock.shutdown(2)
-
-    return shut
 
 
 def _exhausted(error: BaseException | None) -> bool:

@@ -40,7 +40,6 @@ class DialBudget:
         "dns",
         "error",
         "phase",
-        "socket",
         "spent",
         "timeouts",
         "total_at",
@@ -59,8 +58,6 @@ class DialBudget:
         """When the present phase must have ended."""
         self.dns = 0.0
         self.spent: dict[str, float] = {}
-        self.socket: socket.socket | None = None
-        """What a canceller may shut down to end an inline dial."""
         self.enter(CONNECT)
 
     def enter(self, phase: str) -> None:
@@ -156,7 +153,6 @@ def _connect(
     left = budget.left()
     sock = socket.socket(family, kind, protocol)
     try:
-        budget.socket = sock
         for option in socket_options or ():
             sock.setsockopt(*option)
         sock.settimeout(left)
@@ -164,7 +160,6 @@ def _connect(
             sock.bind(source_address)
         sock.connect(address)
     except BaseException:
-        budget.socket = None
         sock.close()
         raise
     return sock

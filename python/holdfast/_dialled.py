@@ -120,7 +120,6 @@ class DialledConnection(urllib3.connection.HTTPConnection):
             raise
         finally:
             self.budget = None
-            budget.socket = None
 
     def _established(self, budget: DialBudget) -> None:
         sock: Any = self.sock
@@ -161,7 +160,6 @@ class DialledConnection(urllib3.connection.HTTPConnection):
         except OSError as error:
             raise NewConnectionError(self, f"Failed to establish a new connection: {error}") from error
         budget.leave(CONNECT, self._phase_began)
-        budget.socket = sock
         secure = isinstance(self, urllib3.connection.HTTPSConnection)
         if secure or self.tunnel is not None:
             plain_proxy = self.tunnel is not None and self.tunnel[3] == "http"
