@@ -384,13 +384,17 @@ class Body(HTTPLook):
         """Ends the body. What is unread is drained within the limits to save the connection, else it is closed."""
         if self._ended:
             return
+        conn = self._conn
+        if conn is not None and conn.inherited:
+            # The parent may be reading just now, which also is where our `_busy` would come from.
+            self._abort(CloseReason.UNDRAINED_BODY)
+            return
         if self._busy:
             # Another thread reads. It holds the descriptor, so it does the closing; we only wake it.
             self._stop = True
-            if self._conn is not None:
-                self._conn.interrupt()
+            if conn is not None:
+                conn.interrupt()
             return
-        conn = self._conn
         if conn is None or not self.head[8] or not self._drain(conn):
             self._abort(CloseReason.UNDRAINED_BODY if self.head[8] else CloseReason.NOT_REUSABLE)
         else:

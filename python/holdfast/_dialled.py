@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import itertools
+import os
 import socket
 import ssl
 import time
@@ -26,8 +27,19 @@ from holdfast._statistics import CloseReason
 __all__ = ["DeadlineSocket", "DialledConnection", "Facts"]
 
 _numbers = itertools.count(1)
+_inherited = 0
+"""Connections up to this number were dialled by the process that forked this one."""
 _PLAIN_RECV_INTO = socket.socket.recv_into
 _IS_PLAIN = socket.socket.__module__ == "socket"  # gevent's patched class lives elsewhere
+
+
+def _forked() -> None:
+    global _inherited  # noqa: PLW0603  # one value per process
+    _inherited = next(_numbers)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
 
 
 class Facts(NamedTuple):
@@ -244,10 +256,15 @@ class DialledConnection(urllib3.connection.HTTPConnection):
             self._timeout = seconds
         return sock
 
+    @property
+    def inherited(self) -> bool:
+        """Whether it is the parent's, who goes on using it: a forked child closes its copy and does nothing else."""
+        return self.facts.number <= _inherited
+
     def interrupt(self) -> None:
         """Wakes whoever reads or writes: called by others than the holder, so it closes nothing."""
         sock = self.sock
-        if isinstance(sock, socket.socket):
+        if isinstance(sock, socket.socket) and not self.inherited:
             # Not SSLSocket.shutdown, which would drop the TLS object under the reader's hands.
             with contextlib.suppress(OSError):
                 socket.socket.shutdown(sock, socket.SHUT_RDWR)
