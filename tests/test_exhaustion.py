@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import struct
 import subprocess
@@ -81,15 +82,22 @@ def test_descriptors(name: str, serve: Serve) -> None:
 
 
 def few_ports(count: int) -> list[tuple[int, int, bytes]]:
-    """Socket options that leave ``count`` local ports."""
-    low = 50_000  # inside of ip_local_port_range, else it is ignored
-    option = (socket.IPPROTO_IP, IP_LOCAL_PORT_RANGE, struct.pack("=I", low | (low + count - 1) << 16))
-    with socket.socket() as probe:
-        try:
-            probe.setsockopt(*option)
-        except OSError:
-            pytest.skip("the kernel has no IP_LOCAL_PORT_RANGE (Linux 6.3)")
-    return [option]
+    """Socket options that leave ``count`` local ports, which nothing on this machine uses."""
+    for low in range(40_000, 60_000, 50):  # inside of ip_local_port_range, else the option is ignored
+        with contextlib.ExitStack() as stack:
+            try:
+                for port in range(low, low + count):
+                    stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        option = (socket.IPPROTO_IP, IP_LOCAL_PORT_RANGE, struct.pack("=I", low | (low + count - 1) << 16))
+        with socket.socket() as probe:
+            try:
+                probe.setsockopt(*option)
+            except OSError:
+                pytest.skip("the kernel has no IP_LOCAL_PORT_RANGE (Linux 6.3)")
+        return [option]
+    pytest.skip("no free range of ports")
 
 
 def test_ports(lane: str, serve: Serve, session: Any) -> None:
