@@ -97,11 +97,14 @@ enum Coding {
 fn transfer_coding(fields: &[Field<'_>]) -> Result<Coding, WireError> {
     let mut last = Coding::Identity;
     for member in members(fields, "transfer-encoding") {
+        if member.is_empty() {
+            continue; // RFC 9110 section 5.6.1.2
+        }
         if matches!(last, Coding::Chunked) {
             return Err(WireError::TransferEncoding);
         }
         last = match member.to_ascii_lowercase().as_slice() {
-            b"" | b"identity" => continue,
+            b"identity" => continue,
             b"chunked" => Coding::Chunked,
             b"gzip" | b"x-gzip" | b"deflate" | b"compress" | b"x-compress" => Coding::Other,
             _ => return Err(WireError::TransferEncoding),

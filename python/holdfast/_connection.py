@@ -43,6 +43,8 @@ UPLOAD_PIECE = 65536
 
 _SEND = http.client.HTTPConnection.send
 _UNKNOWN = -1.0
+_HEAD_ENDS = re.compile(b"\n\r?\n|\r[^\n]|\0")
+"""What ends a head, or makes it none: the parser is asked again."""
 _FORBIDDEN = re.compile("[\r\n\0]")
 _FORBIDDEN_BYTES = re.compile(b"[\r\n\0]")
 
@@ -276,9 +278,8 @@ class WireConnection(DialledConnection):
                 text = f"invalid response from {exchange.host}: the connection ended after {len(buffer)} bytes of head"
                 exchange.fail(CutHead(text))
             buffer += piece
-            complete = buffer.find(b"\n\r\n", seen) >= 0 or buffer.find(b"\n\n", seen) >= 0
             # The first bytes are parsed as they come: garbage is refused before a line end that may never come.
-            if complete or len(buffer) > self._room or len(buffer) < 16:
+            if _HEAD_ENDS.search(buffer, seen) or len(buffer) > self._room or len(buffer) < 16:
                 return bytes(buffer)
 
     # -- urllib3's response -----------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from requests.structures import CaseInsensitiveDict
 from requests.utils import get_encoding_from_headers
 from urllib3._collections import HTTPHeaderDict
 
+from holdfast import _core
 from holdfast._body import Body, Lease
 from holdfast._errors import Carrier, carried, surface
 from holdfast._statistics import CloseReason, ConnectionInfo, Timings
@@ -131,7 +132,11 @@ class PooledHTTPResponse(urllib3.HTTPResponse):
             **{"decode_content": False, "preload_content": False, **options},
         )
         self.__dict__.update(kept)
-        if body.length is not None and self.length_remaining is not None:  # the body may have been read past us
+        if body.kind in (_core.BODY_CHUNKED, _core.BODY_CLOSE):
+            self.length_remaining = (
+                None  # a Content-Length beside a Transfer-Encoding means nothing (RFC 9112 section 6.3)
+            )
+        elif body.length is not None and self.length_remaining is not None:  # the body may have been read past us
             self._fp_bytes_read = self.length_remaining - body.length
             self.length_remaining = body.length
         return getattr(self, name)
