@@ -63,7 +63,8 @@ fn check_start(data: &[u8]) -> Result<(), WireError> {
     }
 }
 
-/// `source` is what `httparse` reads; `data` is what the result borrows from. They differ in the minor version's digit only.
+/// `source` is what `httparse` reads; `data` is what the result borrows from. They differ in single bytes only: the minor
+/// version's digit, and control characters.
 fn parse_complete<'a>(data: &'a [u8], source: &[u8]) -> Result<Option<Head<'a>>, WireError> {
     let mut slots = [httparse::EMPTY_HEADER; MAX_FIELDS];
     let mut response = httparse::Response::new(&mut slots);
@@ -76,7 +77,7 @@ fn parse_complete<'a>(data: &'a [u8], source: &[u8]) -> Result<Option<Head<'a>>,
         Err(httparse::Error::TooManyHeaders) => return Err(WireError::TooManyFields),
         Err(httparse::Error::Status | httparse::Error::Token) => return Err(WireError::StatusLine),
         Err(httparse::Error::HeaderName) => return Err(WireError::Field("name")),
-        Err(httparse::Error::HeaderValue) => return Err(WireError::Field("value")),
+        Err(httparse::Error::HeaderValue) => return parse_controls(data, source),
         Err(httparse::Error::NewLine) => return Err(WireError::Field("line end")),
     };
     let (Some(minor), Some(status)) = (response.version, response.code) else {
@@ -107,6 +108,20 @@ fn parse_later_minor<'a>(data: &'a [u8], source: &[u8]) -> Result<Option<Head<'a
         }
         _ => Err(WireError::StatusLine),
     }
+}
+
+/// RFC 9110 section 5.5: control characters may be kept where they do no harm, as stock does. NUL and bare CR do harm.
+fn parse_controls<'a>(data: &'a [u8], source: &[u8]) -> Result<Option<Head<'a>>, WireError> {
+    let kept = |byte: u8| matches!(byte, 0x01..=0x08 | 0x0b | 0x0c | 0x0e..=0x1f | 0x7f);
+    if !source.iter().copied().any(kept) {
+        return Err(WireError::Field("value"));
+    }
+    // No character of a name, so that it stays an error there.
+    let copy: Vec<u8> = source
+        .iter()
+        .map(|&byte| if kept(byte) { b'?' } else { byte })
+        .collect();
+    parse_complete(data, &copy)
 }
 
 /// Where `part`, a slice of `source`, lies in it. Both come from one `httparse` call, so it does.
