@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 # The interpreter that the core is built for; pyo3 would look for another one on PATH.
 export PYO3_PYTHON = $(CURDIR)/$(BIN)/python
 
-.PHONY: help demo test bench bench-once idle-cost lint core-test wheel lock soak torture clean
+.PHONY: help demo test bench bench-once idle-cost lint core-test core-memory core-cases wheel lock soak torture clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -45,6 +45,14 @@ core-test: $(VENV)/.tools ## the Rust core: tests, lints, format
 	cargo test --locked --no-default-features
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo fmt --check
+
+core-memory: $(VENV)/.tools ## the core's tests under valgrind, with fewer cases
+	PROPTEST_CASES=16 CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite --show-leak-kinds=definite" \
+		CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite --show-leak-kinds=definite" \
+		cargo test --locked --no-default-features --lib
+
+core-cases: $(VENV)/.tools ## the core's properties with many cases (CASES=100000)
+	PROPTEST_CASES=$(or $(CASES),100000) cargo test --release --locked --no-default-features --lib
 
 lint: $(INSTALLED) ## ruff, mypy --strict, the stub against the extension
 	$(BIN)/ruff check python tests benches

@@ -39,6 +39,45 @@ fn encode(chunks: &[Vec<u8>]) -> Vec<u8> {
     out
 }
 
+/// Field lines, most of them well-formed.
+fn field_line() -> impl Strategy<Value = Vec<u8>> {
+    prop::sample::select(
+        [
+            &b"A: b\r\n"[..],
+            b"A: b\n",
+            b"A: one\r\n two\r\n",
+            b"Content-Length: 5\r\n",
+            b"A:\r\n",
+            b"A: \xe9\x01\r\n",
+            b"Set-Cookie: a=b; Path=/\r\n",
+        ]
+        .map(<[u8]>::to_vec)
+        .to_vec(),
+    )
+}
+
+/// Lines that say how long a body is, rightly or wrongly.
+fn framing_line() -> impl Strategy<Value = String> {
+    prop::sample::select(
+        [
+            "Content-Length: 5\r\n",
+            "Content-Length: 5, 5\r\n",
+            "Content-Length: 6\r\n",
+            "content-length: x\r\n",
+            "Transfer-Encoding: chunked\r\n",
+            "Transfer-Encoding: gzip, chunked\r\n",
+            "Transfer-Encoding: gzip\r\n",
+            "Transfer-Encoding: identity\r\n",
+            "Connection: close\r\n",
+            "Connection: keep-alive\r\n",
+            "Keep-Alive: timeout=5\r\n",
+            "A: b\r\n",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
+    )
+}
+
 proptest! {
     #[test]
     fn a_chunked_body_is_what_was_encoded_however_it_is_split(
@@ -79,6 +118,70 @@ proptest! {
             prop_assert_eq!((again.len, again.fields.len()), (len, fields));
         }
         let _ = head::parse(&input, LIMIT);
+    }
+
+    #[test]
+    fn a_head_is_complete_at_one_place_only_and_refused_for_good(
+        lines in prop::collection::vec(field_line(), 0..6),
+        end in prop::sample::select(vec![&b"\r\n"[..], b"\n"]),
+        at in any::<prop::sample::Index>(),
+        byte in prop::option::of(any::<u8>()),
+    ) {
+        let mut data = b"HTTP/1.1 200 OK\r\n".to_vec();
+        data.extend(lines.concat());
+        data.extend_from_slice(end);
+        if let Some(byte) = byte {
+            let at = at.index(data.len());
+            data[at] = byte;
+        }
+        let whole = head::parse(&data, LIMIT).map(|head| head.map(|head| head.len));
+        let mut refused = false;
+        for cut in 0..data.len() {
+            match head::parse(&data[..cut], LIMIT) {
+                Ok(None) => prop_assert!(!refused, "refused before, and now it may go on"),
+                Ok(Some(first)) => prop_assert_eq!(Ok(Some(first.len)), whole.clone()),
+                Err(_) => refused = true,
+            }
+        }
+        if refused {
+            prop_assert!(whole.is_err());
+        }
+        if let Ok(Some(len)) = whole {
+            prop_assert!(len <= data.len());
+        }
+    }
+
+    #[test]
+    fn any_fields_have_one_framing_or_none(
+        lines in prop::collection::vec(framing_line(), 0..5),
+        minor in 0..2u8,
+        to_head in any::<bool>(),
+    ) {
+        let fields = lines.concat();
+        if let Ok(framing) = framing_of(&fields, minor, to_head) {
+            prop_assert!(!to_head || framing.body == Body::None);
+            prop_assert!(!framing.keep || framing.body != Body::Close);
+            // The order of the lines decides nothing but which coding is the last.
+            let mut turned = lines.clone();
+            turned.reverse();
+            let lower = fields.to_ascii_lowercase();
+            if lower.matches("transfer-encoding").count() <= 1 {
+                prop_assert_eq!(framing_of(&turned.concat(), minor, to_head), Ok(framing));
+            }
+        }
+    }
+
+    #[test]
+    fn digests_differ_where_keys_or_messages_do(
+        key in any::<[u8; 32]>(), other in any::<[u8; 32]>(),
+        message in prop::collection::vec(any::<u8>(), 0..200),
+        longer in prop::collection::vec(any::<u8>(), 1..20),
+    ) {
+        let digest = crate::digest::keyed(&key, &message);
+        prop_assert_eq!(digest, crate::digest::keyed(&key, &message));
+        prop_assert!(key == other || digest != crate::digest::keyed(&other, &message));
+        let extended = [message, longer].concat();
+        prop_assert!(digest != crate::digest::keyed(&key, &extended));
     }
 
     #[test]
@@ -199,6 +302,8 @@ mod sockets {
     use std::time::{Duration, Instant};
 
     use crate::body::Chunked;
+    use proptest::prelude::*;
+
     use crate::socket::{drain_chunked, drain_length, read_exact, readable, Outcome, Patience};
 
     fn patience(millis: u64) -> Patience {
@@ -258,5 +363,59 @@ mod sockets {
         let drained = drain_chunked(theirs.as_fd(), &mut Chunked::new(99), 4, patience(5000))
             .expect("well-formed");
         assert_eq!((drained.bytes, drained.outcome), (4, Outcome::Limit));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn a_drain_of_known_length_leaves_what_follows(
+            length in 0..5000usize,
+            behind in prop::collection::vec(any::<u8>(), 0..50),
+        ) {
+            let (mut ours, theirs) = UnixStream::pair().expect("a socket pair");
+            ours.write_all(&vec![b'x'; length]).expect("written");
+            ours.write_all(&behind).expect("written");
+            prop_assert_eq!(
+                drain_length(theirs.as_fd(), length as u64, patience(5000)),
+                (length as u64, Outcome::Complete)
+            );
+            let mut rest = vec![MaybeUninit::uninit(); behind.len()];
+            prop_assert_eq!(
+                read_exact(theirs.as_fd(), &mut rest, patience(5000)),
+                (behind.len(), Outcome::Complete)
+            );
+            prop_assert!(!readable(theirs.as_fd()));
+        }
+
+        #[test]
+        fn a_drain_of_chunks_says_what_the_decoder_says(
+            chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 0..20),
+            behind in prop::collection::vec(any::<u8>(), 0..20),
+            broken in prop::option::of((any::<prop::sample::Index>(), any::<u8>())),
+        ) {
+            let mut wire = super::encode(&chunks);
+            wire.extend_from_slice(&behind);
+            if let Some((at, byte)) = broken {
+                let at = at.index(wire.len());
+                wire[at] = byte;
+            }
+            let expected = super::decode(&wire, &[]);
+            let (mut ours, theirs) = UnixStream::pair().expect("a socket pair");
+            ours.write_all(&wire).expect("written");
+            drop(ours);
+            let drained = drain_chunked(
+                theirs.as_fd(), &mut Chunked::new(super::LIMIT), 1 << 20, patience(5000),
+            );
+            match (drained, expected) {
+                (Err(one), Err(other)) => prop_assert_eq!(one, other),
+                (Ok(drained), Ok((_, used, true))) => {
+                    prop_assert_eq!(drained.outcome, Outcome::Complete);
+                    prop_assert_eq!(drained.excess, used < wire.len());
+                }
+                (Ok(drained), Ok((_, _, false))) => prop_assert_eq!(drained.outcome, Outcome::Eof),
+                (drained, expected) => prop_assert!(false, "{:?} {:?}", drained, expected),
+            }
+        }
     }
 }
