@@ -124,7 +124,7 @@ fn build_head<'py>(
     target: &str,
     host: &str,
     fields: &Bound<'py, PyDict>,
-) -> PyResult<Option<(Bound<'py, PyBytes>, bool, bool)>> {
+) -> PyResult<Option<(Bound<'py, PyBytes>, Option<u64>, bool)>> {
     // A list of our own: nobody can change it while we look.
     let pairs = fields.values();
     let mut seen = request::Seen::default();

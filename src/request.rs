@@ -63,8 +63,8 @@ pub struct Seen {
     pub accept_encoding: bool,
     /// `User-Agent` is.
     pub user_agent: bool,
-    /// `Content-Length` is.
-    pub content_length: bool,
+    /// What `Content-Length` says, if it is.
+    pub content_length: Option<u64>,
     /// `Authorization` or `Proxy-Authorization` is.
     pub authorization: bool,
 }
@@ -80,7 +80,14 @@ impl Seen {
             6 if name.eq_ignore_ascii_case("expect") => return false,
             10 => self.user_agent |= name.eq_ignore_ascii_case("user-agent"),
             13 => self.authorization |= name.eq_ignore_ascii_case("authorization"),
-            14 => self.content_length |= name.eq_ignore_ascii_case("content-length"),
+            14 if name.eq_ignore_ascii_case("content-length") => {
+                // Rust's own parser would take "+3", which a server need not.
+                let digits = value.bytes().all(|b| b.is_ascii_digit());
+                self.content_length = digits.then(|| value.parse().ok()).flatten();
+                if self.content_length.is_none() {
+                    return false;
+                }
+            }
             15 => self.accept_encoding |= name.eq_ignore_ascii_case("accept-encoding"),
             17 if name.eq_ignore_ascii_case("transfer-encoding") => return false,
             19 => self.authorization |= name.eq_ignore_ascii_case("proxy-authorization"),

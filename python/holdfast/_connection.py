@@ -13,7 +13,7 @@ import re
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import urllib3.connection
@@ -56,7 +56,7 @@ class EarlyAnswer(BrokenPipeError):
 class WireConnection(DialledConnection):
     """What plain, TLS and SOCKS connections have in common. Owned by the holder of its lease."""
 
-    __slots__ = ("_early", "_room", "answered", "exchange", "whole", "written")
+    __slots__ = ("_early", "_room", "_sent", "answered", "exchange", "whole", "written")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -67,7 +67,9 @@ class WireConnection(DialledConnection):
         self.written = False
         """Whether a byte of the present request was accepted by the socket."""
         self.whole = False
-        """Whether the present request was written to its end; if not, what is read is its answer and the last one."""
+        """Whether the present request was written to the end that its head names; if not, its answer is the last one."""
+        self._sent = -1
+        """Bytes of the present request's body that were given to ``send``; -1 before its head was."""
         self._early = b""
         """What came during an upload, or before the head was asked for."""
         self._room = 0
@@ -80,6 +82,7 @@ class WireConnection(DialledConnection):
         self.answered = self.written = self.whole = False
         self._early = b""
         self._room = room
+        self._sent = -1
         if self.exchange is not None:
             self._timeout = _UNKNOWN  # urllib3 sets the socket's timeout by itself
             exchange.writing_since = time.monotonic()
@@ -104,6 +107,8 @@ class WireConnection(DialledConnection):
         """http.client's way out: the head, then each piece of a body (with its chunk framing)."""
         exchange = self.exchange
         plain = isinstance(data, (bytes, bytearray, memoryview)) and http.client.HTTPConnection.send is _SEND
+        if isinstance(data, (bytes, bytearray, memoryview)):
+            self._sent += 1 if self._sent < 0 else memoryview(data).nbytes
         if exchange is None or self.sock is None or not plain:
             super().send(data)
             self.written = True
@@ -163,10 +168,27 @@ class WireConnection(DialledConnection):
                 return True
         return False
 
-    def request(self, *args: Any, **kwargs: Any) -> None:
+    def request(
+        self, method: str, url: str, body: Any = None, headers: Any = None, *, chunked: bool = False, **more: Any
+    ) -> None:
         """urllib3's; an answer may end it early, as a broken pipe that urllib3 passes over."""
-        super().request(*args, **kwargs)
-        self.whole = True
+        super().request(method, url, body=body, headers=headers, chunked=chunked, **more)
+        self.whole = self._as_announced(headers or {}, chunked)
+
+    def _as_announced(self, headers: Mapping[Any, Any], chunked: bool) -> bool:
+        """Whether the head that the caller gave names the end that the body had (RFC 9112 section 6.3).
+
+        If not, the server still waits for the rest, or has taken it for a request: nobody else may be next.
+        """
+        fields = {
+            (name if isinstance(name, str) else name.decode("latin-1")).lower(): headers[name] for name in headers
+        }
+        length = fields.get("content-length")
+        if "transfer-encoding" in fields:
+            return chunked and length is None
+        if length is None or chunked:
+            return length is None
+        return str(length if not isinstance(length, bytes) else length.decode("latin-1")).strip() == str(self._sent)
 
     def putheader(self, header: Any, *values: Any) -> None:
         """http.client lets folded lines and NUL through; neither may reach the wire (RFC 9110 section 5.5)."""

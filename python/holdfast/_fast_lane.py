@@ -87,13 +87,15 @@ def prepare(request: PreparedRequest, target: str, host_line: str) -> Message | 
     built = _core.build_head(method, target, host_line, request.headers._store)  # type: ignore[arg-type]  # a dict of pairs
     if built is None:
         return None
-    data, has_length, authorized = built
+    data, length, authorized = built
     bound = authorized and connection_bound(request.headers)
     if body is None:
-        return Message(method, target, data, None, bound) if has_length or method in _BODYLESS else None
+        # A length without a body is the standard lane's to worry about.
+        plain = length == 0 or (length is None and method in _BODYLESS)
+        return Message(method, target, data, None, bound) if plain else None
     if type(body) is str:
         body = body.encode("utf-8")
-    if not has_length or type(body) is not bytes:
+    if type(body) is not bytes or length != len(body):
         return None
     if len(body) <= UPLOAD_PIECE:
         return Message(method, target, data + body, None, bound)
