@@ -11,7 +11,7 @@ import socket
 import ssl
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ class Stage:
 
 
 Script = Callable[[Peer, Stage], None]
+Place = Callable[[], contextlib.AbstractContextManager[str]]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -61,6 +62,8 @@ class Cell:
     warm: bool = False
     """Whether the connection has served a request before."""
     tls: bool = False
+    place: Place | None = None
+    """Gives the URL, where that is no server that accepts."""
     timeouts: Timeouts = PATIENT
     sent: int = 1
     """How often the server was sent the request, on whichever connection."""
@@ -130,6 +133,28 @@ def trickle(data: bytes) -> Fault:
                 pause.wait(0.02)
 
     return fault
+
+
+@contextlib.contextmanager
+def refusing() -> Iterator[str]:
+    """A port where nobody listens."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))  # and never listens: a connect is answered with RST
+        yield f"http://127.0.0.1:{sock.getsockname()[1]}/"
+
+
+@contextlib.contextmanager
+def full() -> Iterator[str]:
+    """A listener whose backlog is full: a connect is not answered."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(4):
+            filler = stack.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(listener.getsockname())
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
 
 
 def at_once(fault: Fault) -> Script:
@@ -250,12 +275,32 @@ ANSWER_408 = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: 
 ANSWER_413 = b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 3\r\n\r\nbig"
 SILENT = dataclasses.replace(PATIENT, response_header=SHORT, body_stall=SHORT)
 IN_ALL = dataclasses.replace(PATIENT, total=SHORT)
+DIALLING = dataclasses.replace(PATIENT, connect=SHORT)
 HANDSHAKE = dataclasses.replace(PATIENT, tls_handshake=SHORT)
 
 
 def cells() -> list[Cell]:
     """Every cell, by phase."""
-    return [*_tls(), *_writing(), *_waiting(), *_head(), *_body(), *_idle()]
+    return [*_connect(), *_tls(), *_writing(), *_waiting(), *_head(), *_body(), *_idle()]
+
+
+def _connect() -> list[Cell]:
+    def cell(fault: str, what: str, outcome: str, place: Place, timeouts: Timeouts = PATIENT) -> Cell:
+        return Cell(
+            phase="connect",
+            fault=fault,
+            what=what,
+            script=at_once(gone),
+            outcome=outcome,
+            place=place,
+            timeouts=timeouts,
+            sent=0,
+        )
+
+    return [
+        cell("RST", "refuses the connection", "ConnectionError", refusing),
+        cell("stall", "does not answer: its backlog is full", "ConnectTimeout", full, DIALLING),
+    ]
 
 
 def _tls() -> list[Cell]:
@@ -442,14 +487,10 @@ thread.
 """
 
 LEFT_OUT = """\
-## Connecting
-
-Before a connection exists a server can refuse it (RST: `requests.ConnectionError`) or not answer at all (a full backlog:
-`requests.ConnectTimeout` after `Timeouts.connect`); `tests/test_errors.py` and `tests/test_timeouts.py` have both. All
-other faults need an accepted connection and stand in the phase that follows.
-
 ## Combinations without a row
 
+- Connecting with FIN, half-close, trickle, garbage and the rest: they need an accepted connection, and stand in the phase
+  that follows.
 - TLS handshake with 408, 1xx, an endless head or body: whatever is not TLS is garbage there.
 - Writing the head with half-close, trickle, garbage, 1xx, early answer: a head is written in one piece into the socket's
   buffer, so that the server's answer, however early, is met while waiting (or while writing the body).

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +49,17 @@ def outcome_of(cell: Cell, client: requests.Session, url: str, stage: Stage) -> 
     return cell.outcome if cell.outcome in kinds else repr(failed)
 
 
+@pytest.fixture
+def places() -> Iterator[contextlib.ExitStack]:
+    """Holds the places that a test connects to in vain."""
+    with contextlib.ExitStack() as stack:
+        yield stack
+
+
 @pytest.mark.parametrize("cell", faults.cells(), ids=lambda cell: cell.name)
-def test_fault(cell: Cell, lane: str, serve: Callable[..., Server], session: Any, tls: TLS) -> None:
+def test_fault(
+    cell: Cell, lane: str, serve: Callable[..., Server], session: Any, tls: TLS, places: contextlib.ExitStack
+) -> None:
     """The error, the repetition and the connection's fate are the table's; the next request gets its own answer."""
     stage = Stage()
 
@@ -65,6 +75,8 @@ def test_fault(cell: Cell, lane: str, serve: Callable[..., Server], session: Any
     server = serve(script)
     client = session(limits=faults.LIMITS, timeouts=cell.timeouts)
     url = server.url.replace("http:", "https:") if cell.tls else server.url
+    if cell.place is not None:
+        url = places.enter_context(cell.place())
     if cell.warm:
         assert client.get(url).content == b"ok"
     if cell.phase == "idle":
@@ -79,7 +91,7 @@ def test_fault(cell: Cell, lane: str, serve: Callable[..., Server], session: Any
     assert (stats.in_use, stats.dialing, stats.stale_retries) == (0, 0, int(cell.sent == 2))
     with server.lock:
         assert len(server.requests) - int(cell.warm) == cell.sent
-    if not cell.tls:
+    if not cell.tls and cell.place is None:
         assert client.get(url, timeout=faults.PATIENT).content == b"second"
         assert server.accepted == (1 if cell.kept else 2)
     stats = client.get_adapter(url).statistics()

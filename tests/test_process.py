@@ -156,6 +156,7 @@ ORDER = [
     "_lanes",
     "_facade",
     "_acquire",
+    "_attempt",
     "_binding",
     "_transport_cache",
     "_transport",

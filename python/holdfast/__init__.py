@@ -9,6 +9,7 @@ Read it from the top down; each module imports only from those below it:
 ``_fast_lane``            the exchange, done directly
 ``_facade``               urllib3's pools over our transports: the standard lane
 ``_acquire``              every wait for a connection: idle, dialled or returned, whichever comes first
+``_attempt``              one dial, on a thread of its own
 ``_binding``              which transport a facade's settings lead to
 ``_transport_cache``      digest of the settings -> Transport, process-wide, and the fork rule
 ``_transport``            one set of settings: its hosts, and the one lock over their counts
