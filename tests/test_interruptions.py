@@ -201,8 +201,16 @@ def test_cancel(phase: str, lane: str, scene: Callable[[str], Scene], session: A
     usable(client, stage)
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """SIGINT as Python has it: a shell that starts something in the background has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("phase", PHASES)
-def test_ctrl_c(phase: str, lane: str, scene: Callable[[str], Scene], session: Any) -> None:
+def test_ctrl_c(phase: str, lane: str, scene: Callable[[str], Scene], session: Any, ctrl_c: None) -> None:
     """``KeyboardInterrupt`` in the main thread, promptly; nothing is lost."""
     stage, client = scene(phase), client_of(session)
     stage.prepare(client)
