@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -93,6 +94,32 @@ def test_bytes_after_the_body_close_the_connection(lane: str, serve: Serve, sess
     server = serve(script(ok(b"first") + ok(b"smuggled")))
     client = session()
     assert client.get(server.url).content == b"first"
+    assert client.get(server.url + "second").content == b"second"
+    assert server.accepted == 2
+
+
+@pytest.mark.parametrize("framing", ["chunked", "length"])
+def test_bytes_behind_a_drained_body_close_the_connection(
+    framing: str, lane: str, serve: Serve, session: Sessions
+) -> None:
+    """Whether the drain came across them or not."""
+    go = threading.Event()
+
+    def handle(peer: Peer) -> None:
+        while (request := peer.read_request()) is not None:
+            if b"/second" in request[0]:
+                peer.send(ok(b"second"))
+                continue
+            head = CHUNKED if framing == "chunked" else b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"
+            peer.send(head)
+            go.wait(20)
+            peer.send((b"5\r\nhello\r\n0\r\n\r\n" if framing == "chunked" else b"hello") + ok(b"smuggled"))
+
+    server = serve(handle)
+    client = session(limits=holdfast.Limits(drain_timeout=20.0))
+    response = client.get(server.url, stream=True)
+    go.set()
+    response.close()
     assert client.get(server.url + "second").content == b"second"
     assert server.accepted == 2
 
