@@ -113,6 +113,9 @@ fn split_url<'py>(
     Ok(parts.map(|(origin, target)| (PyString::new(py, origin), PyString::new(py, target))))
 }
 
+/// A request's head, what its Content-Length says, and whether it carries credentials.
+type BuiltHead<'py> = (Bound<'py, PyBytes>, Option<u64>, bool);
+
 /// The bytes of a request's head, whether it has Content-Length, and whether it has (Proxy-)Authorization.
 ///
 /// None if it is not a plain one: `fields`, the (name, value) pairs of requests' header store, are not all ASCII
@@ -124,7 +127,7 @@ fn build_head<'py>(
     target: &str,
     host: &str,
     fields: &Bound<'py, PyDict>,
-) -> PyResult<Option<(Bound<'py, PyBytes>, Option<u64>, bool)>> {
+) -> PyResult<Option<BuiltHead<'py>>> {
     // A list of our own: nobody can change it while we look.
     let pairs = fields.values();
     let mut seen = request::Seen::default();
