@@ -116,7 +116,7 @@ fn split_url<'py>(
 /// A request's head, what its Content-Length says, and whether it carries credentials.
 type BuiltHead<'py> = (Bound<'py, PyBytes>, Option<u64>, bool);
 
-/// The bytes of a request's head, whether it has Content-Length, and whether it has (Proxy-)Authorization.
+/// The bytes of a request's head, what its Content-Length says (None without one), and whether it has (Proxy-)Authorization.
 ///
 /// None if it is not a plain one: `fields`, the (name, value) pairs of requests' header store, are not all ASCII
 /// strings fit for the wire, User-Agent is missing, or it has Expect or Transfer-Encoding.

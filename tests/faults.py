@@ -273,8 +273,10 @@ PART = b"HTTP/1.1 200 OK\r\nContent-Le"
 INTERIM = b"HTTP/1.1 102 Processing\r\n\r\n"
 ANSWER_408 = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 ANSWER_413 = b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 3\r\n\r\nbig"
-SILENT = dataclasses.replace(PATIENT, response_header=SHORT, body_stall=SHORT)
-IN_ALL = dataclasses.replace(PATIENT, total=SHORT)
+SILENT = dataclasses.replace(PATIENT, response_header=SHORT)
+STALLED = dataclasses.replace(PATIENT, body_stall=SHORT)
+DEAF = dataclasses.replace(PATIENT, body_stall=1.0)
+IN_ALL = dataclasses.replace(PATIENT, total=1.0)
 DIALLING = dataclasses.replace(PATIENT, connect=SHORT)
 HANDSHAKE = dataclasses.replace(PATIENT, tls_handshake=SHORT)
 
@@ -344,7 +346,7 @@ def _writing() -> list[Cell]:
         body("RST", "resets", during_upload(rst), "ConnectionError", reason="closed_by_server"),
         body("FIN", "closes", during_upload(fin), "ConnectionError", reason="closed_by_server"),
         body("half-close", "ends its side, reads on", during_upload(half_close), "ConnectionError", reason="closed_by_server"),
-        body("stall", "stops reading", deaf, "BodyStallTimeout", timeouts=SILENT, reason="timeout"),
+        body("stall", "stops reading", deaf, "BodyStallTimeout", timeouts=DEAF, reason="timeout"),
         body("trickle", "reads 1,000 bytes now and then", slow_reader, "DeadlineExceeded", timeouts=IN_ALL, reason="timeout"),
         body("garbage", "says what is no HTTP", during_upload(says(GARBAGE)), "InvalidResponse"),
         body("1xx flood", "102 for every piece, then 200", during_upload(flood_then_answer), "200", kept=True, reason=""),
@@ -415,7 +417,7 @@ def _body() -> list[Cell]:
             cell(kind, first, "RST", "resets", rst, "IncompleteBody"),
             cell(kind, first, "FIN", "closes", fin, "IncompleteBody"),
             cell(kind, first, "half-close", "ends its side, reads on", half_close, "IncompleteBody"),
-            cell(kind, first, "stall", "says no more", stall, "BodyStallTimeout", timeouts=SILENT, reason="timeout"),
+            cell(kind, first, "stall", "says no more", stall, "BodyStallTimeout", timeouts=STALLED, reason="timeout"),
         ]
     return [
         *rows,
@@ -432,7 +434,7 @@ def _body() -> list[Cell]:
         cell("to the close", ENDLESS, "RST", "resets", rst, "IncompleteBody"),
         cell("to the close", ENDLESS, "FIN", "closes, which is its end", fin, "200", reason="not_reusable"),
         cell("to the close", ENDLESS, "half-close", "ends its side, which is its end", half_close, "200", reason="not_reusable"),
-        cell("to the close", ENDLESS, "stall", "says no more", stall, "BodyStallTimeout", timeouts=SILENT, reason="timeout"),
+        cell("to the close", ENDLESS, "stall", "says no more", stall, "BodyStallTimeout", timeouts=STALLED, reason="timeout"),
         cell("to the close", ENDLESS, "endless body", "bytes without an end, read", for_ever(b"x" * 100), "DeadlineExceeded", timeouts=IN_ALL, reason="timeout"),
         cell("to the close", ENDLESS, "endless body", "bytes without an end, closed by the reader", for_ever(b"x" * 1000), "200", call="GET, close unread", reason="not_reusable"),
     ]  # fmt: skip
