@@ -17,6 +17,7 @@ from typing import Any
 
 import requests
 
+from conftest import settle
 from holdfast import Limits, Timeouts
 from servers import Peer, ok
 
@@ -41,6 +42,8 @@ class Stage:
         """The server has done it."""
         self.over = threading.Event()
         """The client has its outcome."""
+        self.dialled: Callable[[], bool] = lambda: False
+        """Whether the client holds a connection."""
 
 
 Script = Callable[[Peer, Stage], None]
@@ -159,6 +162,16 @@ def full() -> Iterator[str]:
 
 def at_once(fault: Fault) -> Script:
     return lambda peer, stage: fault(peer)
+
+
+def once_dialled(fault: Fault) -> Script:
+    """Not before the client's ``connect()`` is over: it could fail by a reset that comes sooner."""
+
+    def script(peer: Peer, stage: Stage) -> None:
+        settle(stage.dialled)
+        fault(peer)
+
+    return script
 
 
 def after_request(fault: Fault, first: bytes = b"", *, warm: bool = False) -> Script:
@@ -340,8 +353,8 @@ def _writing() -> list[Cell]:
 
     early = says(ANSWER_413)
     return [
-        head("RST", "resets after accept", at_once(rst), "ConnectionError"),
-        head("FIN", "closes after accept", at_once(fin), "ConnectionError"),
+        head("RST", "resets after accept", once_dialled(rst), "ConnectionError"),
+        head("FIN", "closes after accept", once_dialled(fin), "ConnectionError"),
         head("stall", "reads next to nothing of 8 MB", deaf, "DeadlineExceeded", call="BIG HEAD", sent=1, timeouts=dataclasses.replace(PATIENT, total=2.0), reason="timeout"),
         body("RST", "resets", during_upload(rst), "ConnectionError", reason="closed_by_server"),
         body("FIN", "closes", during_upload(fin), "ConnectionError", reason="closed_by_server"),

@@ -75,6 +75,7 @@ def test_fault(
     server = serve(script)
     client = session(limits=faults.LIMITS, timeouts=cell.timeouts)
     url = server.url.replace("http:", "https:") if cell.tls else server.url
+    stage.dialled = lambda: client.get_adapter(url).statistics().in_use > 0
     if cell.place is not None:
         url = places.enter_context(cell.place())
     if cell.warm:
