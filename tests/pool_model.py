@@ -130,23 +130,23 @@ class World:
             host = self.host(name)
             slot = host.take(self.clock.now, owner, bound=bound)
             permit = slot is None and host.try_permit()
+            caller = Caller(name, owner)
+            full = False
+            if slot is None:
+                try:
+                    host.join(caller.waiter, self.clock.now, permit=permit)
+                except QueueLimit:
+                    full = True
         if slot is not None:
             self.taken_in_order(name, slot, owner, bound)
             self.lease(host, slot, owner if bound else None)
             return
-        caller = Caller(name, owner)
-        try:
-            with self.transport._tidy, self.transport._lock:
-                host.join(caller.waiter, self.clock.now, permit=permit)
-        except QueueLimit:
+        if full:
             assert host.limits.max_waiting is not None
             assert sum(1 for one in self.callers if one.host == name and one.queued) >= host.limits.max_waiting
             return
         self.wait_count += not permit
-        self.callers.append(caller)
-        if permit:
-            caller.dialing = True
-            self.dials.append((host, caller))
+        self.callers.append(caller)  # one with a permit dials once it wakes
 
     def taken_in_order(self, name: str, slot: Slot[Any], owner: object | None, bound: bool) -> None:
         """Last in, first out, among those that the caller may use."""

@@ -39,7 +39,8 @@ class World:
     def queue(self, name: str = "a", now: float = 0.0, owner: object = None) -> tuple[Waiter[int], list[int]]:
         woken: list[int] = []
         waiter: Waiter[int] = Waiter(lambda: woken.append(1), owner)
-        self.host(name).join(waiter, now, permit=False)
+        host = self.host(name)
+        host.join(waiter, now, permit=host.try_permit())
         self.check(now)
         return waiter, woken
 

@@ -18,7 +18,7 @@ import urllib3
 import urllib3.connectionpool
 
 import holdfast
-from holdfast import PooledAdapter, _fast_lane
+from holdfast import CloseReason, Limits, PooledAdapter, _fast_lane
 from servers import Server, ok
 
 Serve = Callable[..., Server]
@@ -190,6 +190,23 @@ def test_a_foreign_connection_class_is_used_unconnected_and_never_pooled(
         assert client.get(server.url).content == b"ok"
     stats = client.get_adapter("http://").statistics()  # type: ignore[attr-defined]
     assert (len(made), server.accepted, stats.idle, stats.in_use) == (2, 3, 1, 0)
+
+
+def test_a_foreign_connection_takes_the_place_of_an_idle_one(
+    serve: Serve, session: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the limit it would wait for ever beside a connection that it cannot use."""
+    server = serve()
+    client = session(limits=Limits(max_connections_per_host=1, acquire_timeout=5.0))
+    client.get(server.url)
+
+    class Foreign(urllib3.connection.HTTPConnection):
+        pass
+
+    monkeypatch.setattr(urllib3.connectionpool.HTTPConnectionPool, "ConnectionCls", Foreign)
+    assert client.get(server.url).content == b"ok"
+    stats = client.get_adapter("http://").statistics()  # type: ignore[attr-defined]
+    assert stats.closed[CloseReason.EVICTED] == 1
 
 
 def test_late_changes_of_connection_pool_kw_are_honoured(lane: str, serve: Serve, session: Sessions) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Any
+from typing import Any, NoReturn
 
 from holdfast._attempt import Attempt, Dialer, Gate, counts, dial_twice, is_tls
 from holdfast._deadline import Exchange
@@ -38,14 +38,19 @@ def acquire(
     ``AcquireTimeout``, ``QueueFull``, ``Cancelled`` and ``DeadlineExceeded`` (carried), or the dial's error.
     """
     while True:
-        with transport._lock:
-            host = transport._hosts.get(place) or transport.host(place)
-            slot = None if foreign else host.take(time.monotonic(), owner, bound=bound)
-            permit = slot is None and host.try_permit()
+        try:
+            with transport._lock:
+                host = transport._hosts.get(place) or transport.host(place)
+                # One of ours is of no use to a foreign caller, except that its place may be free for it.
+                slot = None if foreign and not host.full else host.take(time.monotonic(), owner, bound=bound)
+                # Under the same hold: between two, a connection could come back to nobody, and we would wait beside it.
+                caller = _join(host, exchange, dialer, owner) if slot is None else None
+        except QueueLimit:
+            _queue_full(transport, host, exchange)
         if transport._ledger.doomed or transport._orphans:
             transport._after()
         if slot is None:
-            slot = _obtain(transport, place, host, exchange, dialer, owner, permit)
+            slot = _obtain(transport, host, exchange, dialer, caller)
         if slot.served == 1:
             break
         try:
@@ -63,39 +68,42 @@ def acquire(
     return Lease(transport, host, slot, exchange.url)
 
 
+class _Caller:
+    """Who waits, since when, and what wakes it."""
+
+    __slots__ = ("began", "gate", "waiter")
+
+    def __init__(self, owner: object) -> None:
+        self.began = time.monotonic()
+        self.gate = Gate()
+        self.waiter: Waiter[Any] = Waiter(self.gate.open, owner)
+
+
+def _join(host: HostPool[Any], exchange: Exchange, dialer: Dialer, owner: object) -> _Caller | None:
+    """Takes a permit or a place in the queue; None: there is a permit, and the caller dials for itself. The lock is held."""
+    permit = host.try_permit()
+    if permit and _inline(host, dialer, exchange):
+        return None
+    caller = _Caller(owner)
+    host.join(caller.waiter, caller.began, permit=permit)
+    return caller
+
+
 def _obtain(
-    transport: Transport,
-    place: tuple[str, str, int],
-    host: HostPool[Any],
-    exchange: Exchange,
-    dialer: Dialer,
-    owner: object,
-    permit: bool,
+    transport: Transport, host: HostPool[Any], exchange: Exchange, dialer: Dialer, caller: _Caller | None
 ) -> Slot[Any]:
     """Dials, waits, or both; whichever gives a connection first."""
-    began = time.monotonic()
-    if permit and _inline(host, dialer, exchange):
-        return _dial_inline(transport, host, exchange, dialer, began)
-    gate = Gate()
-    waiter: Waiter[Any] = Waiter(gate.open, owner)
+    if caller is None:
+        return _dial_inline(transport, host, exchange, dialer)
     try:
-        with transport._tidy, transport._lock:
-            if not permit:
-                host = transport.host(place)  # one without connections may have been forgotten meanwhile
-            host.join(waiter, began, permit=permit)
-            waiter.permit = permit  # until a dial claims it: whatever happens before, `leave` gives it back
-    except QueueLimit:
-        _queue_full(transport, host, exchange)
-    try:
-        exchange.attach(gate.open)
-        slot = _wait(transport, host, exchange, dialer, gate, waiter, began)
+        exchange.attach(caller.gate.open)
+        return _wait(transport, host, exchange, dialer, caller)
     except BaseException:
         with transport._tidy, transport._lock:
-            host.leave(waiter, time.monotonic())
+            host.leave(caller.waiter, time.monotonic())
         raise
     finally:
         exchange.attach(None)
-    return slot
 
 
 def _wait(
@@ -103,16 +111,16 @@ def _wait(
     host: HostPool[Any],
     exchange: Exchange,
     dialer: Dialer,
-    gate: Gate,
-    waiter: Waiter[Any],
-    began: float,
+    caller: _Caller,
 ) -> Slot[Any]:
     """Until the waiter has a connection, its dial has failed, or a limit is reached."""
+    gate, waiter, began = caller.gate, caller.waiter, caller.began
     attempt: Attempt | None = None
     while True:
         if attempt is None and waiter.permit:
             exchange.queued = time.monotonic() - began  # from here on it is dialling
-            attempt = _start(transport, host, exchange, dialer, gate, waiter, began)
+            attempt = Attempt(transport, host, dialer, gate, waiter, exchange, began)
+            attempt.start()
         woken = gate.wait(_patience(host, exchange, began, attempt))
         if waiter.slot is not None:
             if attempt is None:
@@ -154,7 +162,7 @@ def _give_up(
     exchange.fail(AcquireTimeout(text))
 
 
-def _queue_full(transport: Transport, host: HostPool[Any], exchange: Exchange) -> None:
+def _queue_full(transport: Transport, host: HostPool[Any], exchange: Exchange) -> NoReturn:
     limit = host.limits.max_waiting
     text = f"no connection to {host.origin}: {limit} callers are waiting already (max_waiting; waited 0.000 s): "
     exchange.fail(QueueFull(text + counts(transport, host)))
@@ -167,10 +175,8 @@ def _inline(host: HostPool[Any], dialer: Dialer, exchange: Exchange) -> bool:
     return dialer.numeric and not exchange.scopes and not host.in_use and host.dialing == 1
 
 
-def _dial_inline(
-    transport: Transport, host: HostPool[Any], exchange: Exchange, dialer: Dialer, began: float
-) -> Slot[Any]:
-    budget = DialBudget(exchange.timeouts, exchange.dial_bound, exchange.total_at, began)
+def _dial_inline(transport: Transport, host: HostPool[Any], exchange: Exchange, dialer: Dialer) -> Slot[Any]:
+    budget = DialBudget(exchange.timeouts, exchange.dial_bound, exchange.total_at, time.monotonic())
     conn = _dial_here(transport, host, exchange, dialer, budget)
     now = time.monotonic()
     with transport._tidy, transport._lock:
@@ -191,21 +197,6 @@ def _dial_here(
         if not isinstance(error, Carrier):
             exchange.check()
         raise
-
-
-def _start(
-    transport: Transport,
-    host: HostPool[Any],
-    exchange: Exchange,
-    dialer: Dialer,
-    gate: Gate,
-    waiter: Waiter[Any],
-    began: float,
-) -> Attempt:
-    """Dials for ``waiter``; the result goes to it or to the pool."""
-    attempt = Attempt(transport, host, dialer, gate, waiter, exchange, began)
-    attempt.start()
-    return attempt
 
 
 def redial(transport: Transport, lease: Lease, exchange: Exchange, dialer: Dialer, reason: CloseReason) -> Any:

@@ -117,6 +117,12 @@ class HostPool(Generic[C]):
             self.discard(slot, self._expiry(slot, now))
         return None
 
+    @property
+    def full(self) -> bool:
+        """Whether another connection would be one too many for this host."""
+        limit = self.limits.max_connections_per_host
+        return limit is not None and self._held() >= limit
+
     def try_permit(self) -> bool:
         """Takes a permit for a dial if one is free or an idle connection of another host can give way."""
         if not self._has_room() or not self._ledger.room():
@@ -129,7 +135,9 @@ class HostPool(Generic[C]):
     def join(self, waiter: Waiter[C], now: float, *, permit: bool) -> None:
         """Adds a caller: with a permit, whose dial is about to start, or to the end of the queue.
 
-        ``QueueLimit``: the queue is as long as it may be.
+        In the hold of the lock in which ``take`` and ``try_permit`` gave it nothing better. The permit is the
+        waiter's until a dial claims it, so that ``leave`` gives it back. ``QueueLimit``: the queue is as long as it
+        may be.
         """
         if not permit:
             limit = self.limits.max_waiting
@@ -142,9 +150,7 @@ class HostPool(Generic[C]):
         self._ledger.tickets += 1
         waiter.ticket = self._ledger.tickets
         self._waiters[waiter] = None
-        if not permit:
-            # An idle connection that this waiter may not use, or one of another host, can still give way.
-            self._ledger.serve()
+        waiter.permit = permit
 
     def leave(self, waiter: Waiter[C], now: float) -> None:
         """A caller gives up. What it was given meanwhile goes to the next; a dial under way goes on without it."""
@@ -312,8 +318,7 @@ class HostPool(Generic[C]):
 
     def _has_room(self) -> bool:
         """Whether the host's own limit allows a permit; an idle connection that its oldest waiter may not use gives way."""
-        limit = self.limits.max_connections_per_host
-        if limit is None or self._held() < limit:
+        if not self.full:
             return True
         if self._owned and self.idle:
             self._close_idle(next(iter(self.idle)), CloseReason.EVICTED)
