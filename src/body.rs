@@ -70,6 +70,16 @@ impl Chunked {
         self.state == State::Done
     }
 
+    /// How many bytes of the present chunk are still to come; 0 between two chunks.
+    #[must_use]
+    pub fn chunk_left(&self) -> u64 {
+        if self.state == State::Data {
+            self.remaining
+        } else {
+            0
+        }
+    }
+
     /// Uses up input from `from` until one run of payload (of `limit` bytes at most) was found, the input ends or the body does.
     ///
     /// # Errors

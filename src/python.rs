@@ -168,6 +168,12 @@ fn build_head<'py>(
     )))
 }
 
+/// Whether two tuples hold the same objects. Not equal ones: a tracer's wrapper says that it equals what it wraps.
+#[pyfunction]
+fn identical(found: &Bound<'_, PyTuple>, wanted: &Bound<'_, PyTuple>) -> bool {
+    found.len() == wanted.len() && found.iter().zip(wanted).all(|(one, other)| one.is(&other))
+}
+
 /// The hex HMAC-SHA256 of `message` under the 32 bytes of `key`.
 #[pyfunction]
 fn keyed_digest(key: &[u8], message: &[u8]) -> PyResult<String> {
@@ -209,6 +215,12 @@ impl ChunkedDecoder {
     #[getter]
     fn done(&self) -> bool {
         self.with(|decoder| decoder.done())
+    }
+
+    /// How many bytes of the present chunk are still to come.
+    #[getter]
+    fn chunk_left(&self) -> u64 {
+        self.with(|decoder| decoder.chunk_left())
     }
 
     /// Decode all of `data` from `start`: (payload, index of the first byte that is not the body's).
@@ -415,7 +427,8 @@ mod _core {
     use super::io::{drain_chunked, drain_length, read_exact, readable};
     #[pymodule_export]
     use super::{
-        build_head, keyed_digest, parse_head, split_url, ChunkedDecoder, ProtocolViolation,
+        build_head, identical, keyed_digest, parse_head, split_url, ChunkedDecoder,
+        ProtocolViolation,
     };
 
     // The kinds of body, as `parse_head` gives them.

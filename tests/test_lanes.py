@@ -7,6 +7,7 @@ import gzip
 import http.client
 import logging
 import pickle
+import threading
 import zlib
 from collections.abc import Callable
 from typing import Any
@@ -19,7 +20,7 @@ import urllib3.connectionpool
 
 import holdfast
 from holdfast import CloseReason, Limits, PooledAdapter, _fast_lane
-from servers import Server, ok
+from servers import Peer, Server, ok
 
 Serve = Callable[..., Server]
 Sessions = Callable[..., requests.Session]
@@ -111,6 +112,26 @@ def test_a_foreign_pool_manager_works_as_stock(serve: Serve) -> None:
     assert server.accepted == 1
 
 
+class Lookalike:
+    """A wrapper as wrapt makes them: it says that it equals what it wraps."""
+
+    def __init__(self, wrapped: Any, call: Any) -> None:
+        self._wrapped = wrapped
+        self._call = call
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        return self if instance is None else self._call.__get__(instance, owner)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._call(*args, **kwargs)
+
+    def __eq__(self, other: object) -> bool:
+        return bool(self._wrapped == other)
+
+    def __hash__(self) -> int:
+        return hash(self._wrapped)
+
+
 @pytest.mark.parametrize(
     ("owner", "name"),
     [
@@ -129,8 +150,15 @@ def test_a_foreign_pool_manager_works_as_stock(serve: Serve) -> None:
         (urllib3.connection.HTTPConnection, "getresponse"),
     ],
 )
+@pytest.mark.parametrize("kind", ["a function", "a lookalike"])
 def test_a_patched_function_is_called(
-    owner: Any, name: str, serve: Serve, session: Sessions, monkeypatch: pytest.MonkeyPatch, fast_runs: list[str]
+    kind: str,
+    owner: Any,
+    name: str,
+    serve: Serve,
+    session: Sessions,
+    monkeypatch: pytest.MonkeyPatch,
+    fast_runs: list[str],
 ) -> None:
     """Tracers and recorders see the exchange, with a fresh and with a warm pool, and the pool still works."""
     server = serve()
@@ -139,10 +167,11 @@ def test_a_patched_function_is_called(
     calls: list[int] = []
     real = getattr(owner, name)
 
-    def patched(*args: Any, **kwargs: Any) -> Any:
+    def call(*args: Any, **kwargs: Any) -> Any:
         calls.append(1)
         return real(*args, **kwargs)
 
+    patched = call if kind == "a function" else Lookalike(real, call)
     if name not in ("_get_conn", "_put_conn"):  # ours override these two and need not call them
         monkeypatch.setattr(owner, name, patched)
         assert client.get(server.url).content == b"ok"
@@ -393,3 +422,22 @@ def test_retries_keep_urllib3s_meaning(serve: Serve, session: Sessions) -> None:
         client.get(server.url)
     assert (len(server.requests), server.accepted) == (3, 1)
     assert client.get_adapter("http://").statistics().in_use == 0  # type: ignore[attr-defined]
+
+
+def test_chunk_left_is_what_can_be_read_without_waiting(lane: str, serve: Serve, session: Sessions) -> None:
+    """docker's client reads one byte, then that much, and so passes each chunk on as it comes."""
+    go = threading.Event()
+
+    def handle(peer: Peer) -> None:
+        peer.read_request()
+        peer.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n")
+        assert go.wait(20)
+        peer.send(b"6\r\nsecond\r\n0\r\n\r\n")
+
+    response = session().get(serve(handle).url, stream=True)
+    reader = response.raw
+    pieces = []
+    while data := reader.read(1):
+        pieces.append(data + reader.read(reader._fp.chunk_left))
+        go.set()
+    assert pieces == [b"first", b"second"]

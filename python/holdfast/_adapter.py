@@ -116,8 +116,8 @@ class PooledAdapter(HTTPAdapter):
         self._config = AdapterConfig(
             options["limits"], options["timeouts"], shared=options["shared"], resolver=options["resolver"]
         )
-        self._managers: set[Any] = set()
-        """The pool managers that give out facades."""
+        self._managers: dict[int, Any] = {}
+        """The pool managers that give out facades, by identity: a wrapper equals what it wraps."""
         self._routes: dict[Any, tuple[Facade, dict[str, Any]]] = {}
         self._no_retries: Retry | None = None
         """The ``max_retries`` that was found to ask for nothing."""
@@ -142,7 +142,7 @@ class PooledAdapter(HTTPAdapter):
         """Makes ``poolmanager``, whose pools draw on this adapter's transports."""
         super().init_poolmanager(connections, maxsize, block, **{**self._pool_options(), **pool_kwargs})
         adopt(self.poolmanager, self._config)
-        self._managers.add(self.poolmanager)
+        self._managers[id(self.poolmanager)] = self.poolmanager
 
     def proxy_manager_for(self, proxy: str, **proxy_kwargs: Any) -> Any:
         """The pool manager for a proxy, likewise."""
@@ -232,8 +232,8 @@ class PooledAdapter(HTTPAdapter):
     def _nobody_can_tell(self) -> bool:
         """Whether nothing that the fast lane leaves out was changed by anybody: on the class, the instance, or globally."""
         return (
-            _hooks_of(type(self)) == _own_hooks
-            and self.poolmanager in self._managers
+            _core.identical(_hooks_of(type(self)), _own_hooks)
+            and id(self.poolmanager) in self._managers
             and (self.max_retries is self._no_retries or self._asks_for_no_retries())
             and _HOOKS.isdisjoint(self.__dict__)
             and _lanes.exchange_is_ours()

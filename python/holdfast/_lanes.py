@@ -20,6 +20,8 @@ import urllib3.connectionpool
 import urllib3.response
 import urllib3.util.ssl_ as urllib3_ssl
 
+from holdfast._core import identical
+
 __all__ = ["HOOKS", "exchange_is_ours", "wire_is_ours"]
 
 _Stock = requests.adapters.HTTPAdapter
@@ -45,7 +47,7 @@ HOOKS = (
 
 
 def _plain(owner: Any, name: str) -> Any:
-    """The attribute, or a value that nothing equals if somebody wrapped it before we came."""
+    """The attribute, or a value that nothing is if somebody wrapped it before we came."""
     value = owner.__dict__.get(name) if isinstance(owner, type) else getattr(owner, name)
     if isinstance(value, types.FunctionType):
         module = sys.modules.get(owner.__module__ if isinstance(owner, type) else owner.__name__)
@@ -54,13 +56,12 @@ def _plain(owner: Any, name: str) -> Any:
     return value
 
 
-def _watch(owner: Any, *names: str) -> tuple[Callable[[Any], Any], Any]:
-    """How to get several attributes of ``owner`` in one go, and what they must be."""
-    wanted = tuple(_plain(owner, name) for name in names)
-    return operator.attrgetter(*names), wanted if len(names) > 1 else wanted[0]
+def _watch(owner: Any, *names: str) -> tuple[Callable[[Any], tuple[Any, ...]], tuple[Any, ...]]:
+    """How to get attributes of ``owner``, two at least, in one go, and the objects that they must be."""
+    return operator.attrgetter(*names), tuple(_plain(owner, name) for name in names)
 
 
-_send, _stock_send = _watch(_Stock, "send")
+_stock_send = _plain(_Stock, "send")
 _pool, _stock_pool = _watch(
     _Pool, "urlopen", "_make_request", "_get_conn", "_put_conn", "_new_conn", "_validate_conn", "ConnectionCls"
 )
@@ -71,26 +72,26 @@ _conn, _stock_conn = _watch(
 )
 _response, _stock_response = _watch(_Response, "begin", "read")
 _client, _stock_client = _watch(http.client, "HTTPResponse", "parse_headers")
-_results, _stock_results = _watch(urllib3.response, "HTTPResponse")
+_stock_results = _plain(urllib3.response, "HTTPResponse")
 
 
 def wire_is_ours() -> bool:
     """Whether http.client is as it came, so that the core may read what it would read."""
     return bool(
-        _conn(_Conn) == _stock_conn
-        and _response(_Response) == _stock_response
-        and _client(http.client) == _stock_client
-        and _results(urllib3.response) == _stock_results
-        and _urllib3_conn(_UrllibConn) == _stock_urllib3_conn
+        identical(_conn(_Conn), _stock_conn)
+        and identical(_response(_Response), _stock_response)
+        and identical(_client(http.client), _stock_client)
+        and urllib3.response.HTTPResponse is _stock_results
+        and identical(_urllib3_conn(_UrllibConn), _stock_urllib3_conn)
     )
 
 
 def exchange_is_ours() -> bool:
     """Whether everything that the fast lane leaves out is as it came."""
     return bool(
-        _send(_Stock) == _stock_send
-        and _pool(_Pool) == _stock_pool
-        and _secure(_SecurePool) == _stock_secure
+        _Stock.send is _stock_send
+        and identical(_pool(_Pool), _stock_pool)
+        and identical(_secure(_SecurePool), _stock_secure)
         and not urllib3_ssl.IS_PYOPENSSL
         and wire_is_ours()
     )

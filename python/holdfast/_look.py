@@ -122,6 +122,11 @@ class HTTPLook:
         return self._decoder is not None
 
     @property
+    def chunk_left(self) -> int | None:
+        """What is left of the present chunk, by which docker's client knows how much it may read without waiting."""
+        return None if self._decoder is None else self._decoder.chunk_left
+
+    @property
     def length(self) -> int | None:
         """What is left, None if unknown."""
         return None if self._left < 0 else self._left
