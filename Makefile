@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 # The interpreter that the core is built for; pyo3 would look for another one on PATH.
 export PYO3_PYTHON = $(CURDIR)/$(BIN)/python
 
-.PHONY: help demo test bench bench-once idle-cost lint core-test core-memory core-cases wheel lock soak torture clean
+.PHONY: help demo test bench bench-once idle-cost lint core-test core-memory core-cases wheel lock soak suite compat torture clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -25,6 +25,26 @@ demo: $(INSTALLED) ## the same requests without and with holdfast (ARGS="--threa
 
 test: $(INSTALLED) ## the tests (ARGS="-k name")
 	$(BIN)/python -m pytest tests $(ARGS)
+
+# An environment of its own: pytest-httpbin loads itself into every pytest that sees it.
+$(VENV)-suite/.tools: requirements/suite.txt
+	test -x $(VENV)-suite/bin/python || $(PYTHON) -m venv $(VENV)-suite
+	$(VENV)-suite/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/suite.txt
+	touch $@
+
+suite: wheel $(VENV)-suite/.tools ## requests' own tests, on stock and on both lanes
+	$(VENV)-suite/bin/python -m pip install -q --disable-pip-version-check --no-deps --force-reinstall dist/*.whl
+	$(VENV)-suite/bin/python tests/upstream/run.py
+
+$(VENV)-compat/.tools: requirements/compat.txt
+	test -x $(VENV)-compat/bin/python || $(PYTHON) -m venv $(VENV)-compat
+	$(VENV)-compat/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/compat.txt
+	touch $@
+
+COMPAT = $(VENV)-compat/bin/python -m pytest tests/compat -o python_files='check_*.py' -o python_functions='check_*' -W default
+compat: wheel $(VENV)-compat/.tools ## libraries on top of requests (ARGS="--page docs/compatibility.md" writes their table)
+	$(VENV)-compat/bin/python -m pip install -q --disable-pip-version-check --no-deps --force-reinstall dist/*.whl
+	$(COMPAT) $(or $(ARGS),--same-page docs/compatibility.md)
 
 bench: $(INSTALLED) ## the benchmarks, with ratios to the stock adapter and to a bare socket loop
 	$(BIN)/python -m pytest benches -q --benchmark-columns=median --benchmark-disable-gc $(ARGS)
@@ -64,9 +84,9 @@ wheel: $(VENV)/.tools ## a release wheel in dist/
 	rm -rf dist
 	$(BIN)/maturin build -q --release --locked --interpreter $(BIN)/python --out dist
 
-lock: ## requirements/dev.txt from requirements/dev.in (needs uv)
-	uv pip compile -q --universal --generate-hashes --python-version 3.10 --no-header --no-annotate \
-		-o requirements/dev.txt requirements/dev.in
+lock: ## requirements/*.txt from requirements/*.in (needs uv)
+	for name in dev suite compat; do uv pip compile -q --universal --generate-hashes --python-version 3.10 \
+		--no-header --no-annotate -o requirements/$$name.txt requirements/$$name.in; done
 
 clean: ## what builds left
 	rm -rf dist target .venv .venv-* .mypy_cache .ruff_cache .pytest_cache
