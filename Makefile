@@ -41,7 +41,7 @@ $(VENV)-compat/.tools: requirements/compat.txt
 	$(VENV)-compat/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/compat.txt
 	touch $@
 
-COMPAT = $(VENV)-compat/bin/python -m pytest tests/compat -o python_files='check_*.py' -o python_functions='check_*' -W default
+COMPAT = PYTHONPATH=tests/compat $(VENV)-compat/bin/python -m pytest tests/compat -p equipment -o python_files='check_*.py' -o python_functions='check_*' -W default
 compat: wheel $(VENV)-compat/.tools ## libraries on top of requests (ARGS="--page docs/compatibility.md" writes their table)
 	$(VENV)-compat/bin/python -m pip install -q --disable-pip-version-check --no-deps --force-reinstall dist/*.whl
 	$(COMPAT) $(or $(ARGS),--same-page docs/compatibility.md)

@@ -1,4 +1,4 @@
-"""What each library's check runs with: stock's adapter, or ours on a cold or on a warm pool.
+"""A pytest plugin (``-p equipment``): what a check runs with, stock's adapter or ours on a cold or on a warm pool.
 
 Names of checks begin with the library's distribution: ``def check_requests_cache__revalidates(equip, serve)``.
 """
