@@ -171,6 +171,7 @@ ORDER = [
     "_look",
     "_dialled",
     "_dial",
+    "_eyeballs",
     "_timeouts",
     "_backoff",
     "_tls",

@@ -19,6 +19,7 @@ Read it from the top down; each module imports only from those below it:
 ``_connection``           one socket, one exchange at a time: writing and reading
 ``_response``, ``_body``  what the caller gets, and how its end is the lease's end; ``_look`` is what it looks like
 ``_dialled``, ``_dial``   the socket's life: each phase of its dial under one deadline, the idle check
+``_eyeballs``             several addresses of one host: the first to connect wins
 ``_core`` (Rust)          heads, framing, chunked bodies, draining, key digest
 leaves                    ``_config``, ``_timeouts``, ``_errors``, ``_deadline``, ``_backoff``, ``_statistics``, ``_tls``,
                           ``_identity``, ``_files``, ``_fork``

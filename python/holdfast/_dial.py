@@ -1,4 +1,4 @@
-"""Opening a socket under one deadline: DNS and TCP, all addresses together.
+"""Opening a socket under one deadline: DNS and TCP, the addresses of one name together.
 
 urllib3's ``create_connection`` gives every address the whole timeout and cannot say how long DNS took; where
 somebody has replaced it, theirs is used.
@@ -6,6 +6,7 @@ somebody has replaced it, theirs is used.
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 from collections.abc import Callable, Sequence
@@ -15,6 +16,7 @@ from urllib3.exceptions import LocationParseError
 from urllib3.util import connection as urllib3_connection
 
 from holdfast._config import Timeouts
+from holdfast._eyeballs import UNDER_WAY, interleaved, race
 
 __all__ = ["DialBudget", "Resolver", "is_numeric", "open_socket"]
 
@@ -108,7 +110,7 @@ def open_socket(
     socket_options: Any,
     resolver: Resolver | None,
 ) -> socket.socket:
-    """A connected socket; ``OSError`` of the last address that was tried, ``TimeoutError`` at the end of the phase."""
+    """A connected socket; ``OSError`` of the last address that failed, ``TimeoutError`` at the end of the phase."""
     if urllib3_connection.create_connection is not _create_connection:
         return urllib3_connection.create_connection(
             (host, port), budget.left(), source_address=source_address, socket_options=socket_options
@@ -125,40 +127,49 @@ def open_socket(
         # Looked up at each call: tests and proxies replace it.
         addresses = socket.getaddrinfo(host, port, urllib3_connection.allowed_gai_family(), socket.SOCK_STREAM)
     budget.dns = time.monotonic() - started
-    error: OSError | None = None
-    for family, kind, protocol, _, address in addresses:
-        try:
-            return _connect(family, kind, protocol, address, budget, source_address, socket_options)
-        except TimeoutError as caught:
-            if budget.at is not None and time.monotonic() >= budget.at:
-                raise
-            error = caught
-        except OSError as caught:
-            error = caught
-    try:
-        raise error if error is not None else OSError("getaddrinfo returns an empty list")
-    finally:
-        error = None  # else the traceback's frame and the error keep each other alive
+    if len(addresses) == 1:
+        return _connect(addresses[0], budget, source_address, socket_options)
+    sock = race(interleaved(addresses), lambda address: _start(address, source_address, socket_options), budget.left)
+    sock.settimeout(budget.left())
+    return sock
 
 
-def _connect(
-    family: int,
-    kind: int,
-    protocol: int,
-    address: Any,
-    budget: DialBudget,
-    source_address: tuple[str, int] | None,
-    socket_options: Any,
-) -> socket.socket:
-    left = budget.left()
+def _prepared(address: tuple[Any, ...], source_address: tuple[str, int] | None, socket_options: Any) -> socket.socket:
+    family, kind, protocol, *_ = address
     sock = socket.socket(family, kind, protocol)
     try:
         for option in socket_options or ():
             sock.setsockopt(*option)
-        sock.settimeout(left)
         if source_address:
             sock.bind(source_address)
-        sock.connect(address)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _connect(
+    address: tuple[Any, ...], budget: DialBudget, source_address: tuple[str, int] | None, socket_options: Any
+) -> socket.socket:
+    left = budget.left()
+    sock = _prepared(address, source_address, socket_options)
+    try:
+        sock.settimeout(left)
+        sock.connect(address[4])
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _start(address: tuple[Any, ...], source_address: tuple[str, int] | None, socket_options: Any) -> socket.socket:
+    """A socket whose connect is under way."""
+    sock = _prepared(address, source_address, socket_options)
+    try:
+        sock.setblocking(False)
+        number = sock.connect_ex(address[4])
+        if number not in UNDER_WAY:
+            raise OSError(number, os.strerror(number))
     except BaseException:
         sock.close()
         raise
