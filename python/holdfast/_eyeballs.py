@@ -81,5 +81,5 @@ def race(
 def _ready(socks: Iterable[socket.socket], seconds: float | None) -> list[socket.socket]:
     with _Selector() as selector:
         for sock in socks:
-            selector.register(sock, selectors.EVENT_WRITE)
-        return [key.fileobj for key, _ in selector.select(seconds)]
+            selector.register(sock, selectors.EVENT_WRITE, sock)
+        return [key.data for key, _ in selector.select(seconds)]
