@@ -18,7 +18,7 @@ import requests
 
 import holdfast
 from conftest import settle
-from holdfast import CloseReason, Limits
+from holdfast import CloseReason, Limits, _transport
 from servers import Peer, Server, answer, ok
 
 Serve = Callable[..., Server]
@@ -365,6 +365,28 @@ def test_statistics_add_up_under_32_threads(lane: str, serve: Serve, session: Se
     assert pickle.loads(pickle.dumps(stats)) == stats
     with pytest.raises(dataclasses.FrozenInstanceError):
         stats.idle = 3  # type: ignore[misc]
+
+
+def test_a_connection_that_cannot_be_closed_costs_nobody_else_theirs(
+    serve: Serve, session: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Expired, it is closed by the next caller, who gets another one all the same."""
+    server = serve()
+    client = session(
+        limits=Limits(max_connections_per_host=1, acquire_timeout=5.0, idle_timeout=None, max_lifetime=None)
+    )
+    client.get(server.url)
+    (slot,) = [slot for one in _transport.every() for slot in one._ledger.idle]
+    close = slot.conn.close
+
+    def fail() -> None:
+        close()
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(slot.conn, "close", fail)
+    slot.good_until = 0.0
+    assert client.get(server.url).content == b"ok"
+    assert (server.accepted, stats_of(client).in_use) == (2, 0)
 
 
 def test_28_short_sessions_use_one_port_each_no_more_than_the_limit(serve: Serve) -> None:

@@ -85,9 +85,11 @@ class Transport:
         doomed = self._ledger.doomed
         closed = False
         while doomed:
-            with contextlib.suppress(IndexError):  # another thread was faster
-                doomed.popleft().close()
+            # Another thread was faster; or a close failed, which must not cost our caller what it was just given.
+            with contextlib.suppress(IndexError, OSError):
+                conn = doomed.popleft()
                 closed = True
+                conn.close()
         if closed and self.on_quiet is not None and not self._ledger.permits:
             self.on_quiet(self)
         if self._orphans:
