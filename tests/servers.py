@@ -7,7 +7,9 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 Handler = Callable[["Peer"], None]
 
@@ -99,7 +101,12 @@ class Server:
     """Listens on a port of its own and runs ``handler`` on a thread per connection."""
 
     def __init__(
-        self, handler: Handler | None = None, *, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1"
+        self,
+        handler: Handler | None = None,
+        *,
+        tls: ssl.SSLContext | None = None,
+        host: str = "127.0.0.1",
+        path: Path | None = None,
     ) -> None:
         self.handler: Handler = handler or answer(ok())
         self.tls = tls
@@ -112,18 +119,22 @@ class Server:
         self.peers: list[Peer] = []
         self.stopping = threading.Event()
         self.closed = threading.Condition(self.lock)
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self.path = path
+        """A unix socket's, in place of host and port."""
+        family = socket.AF_UNIX if path else socket.AF_INET6 if ":" in host else socket.AF_INET
         self.listener = socket.socket(family, socket.SOCK_STREAM)
         self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.listener.bind((host, 0))
+        self.listener.bind(str(path) if path else (host, 0))
         self.listener.listen(512)
-        self.port: int = self.listener.getsockname()[1]
+        self.port: int = 0 if path else self.listener.getsockname()[1]
         self._threads: list[threading.Thread] = []
         self._accepting = threading.Thread(target=self._accept, name="server-accept", daemon=True)
         self._accepting.start()
 
     @property
     def url(self) -> str:
+        if self.path:
+            return f"http+unix://{quote(str(self.path), safe='')}/"
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{'https' if self.tls else 'http'}://{host}:{self.port}/"
 
@@ -147,7 +158,8 @@ class Server:
         try:
             if self.tls is not None:
                 peer.sock = self.tls.wrap_socket(peer.sock, server_side=True)
-            peer.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self.path is None:
+                peer.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.handler(peer)
         except (OSError, ValueError):
             pass

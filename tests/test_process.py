@@ -151,6 +151,7 @@ ORDER = [
     "_demo",
     "_demo_server",
     "_install",
+    "_unix",
     "_adapter",
     "_fast_lane",
     "_lanes",

@@ -4,6 +4,7 @@ Read it from the top down; each module imports only from those below it:
 
 ========================  ==========================================================================
 ``_install``              mount, install, Session: how an adapter gets onto a session
+``_unix``                 http+unix://, HTTP over unix sockets
 ``_adapter``              PooledAdapter: one call of requests, errors translated
 ``_lanes``                which lane: may anybody tell the difference?
 ``_fast_lane``            the exchange, done directly

@@ -14,7 +14,7 @@ import os
 import sys
 import threading
 import weakref
-from typing import Any
+from typing import Any, ClassVar
 
 import urllib3.connection
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
@@ -72,6 +72,11 @@ INERT_KEYWORDS = ("blocksize", "proxy", "proxy_config")
 class Facade(HTTPConnectionPool):
     """What http and https facades have in common: a ``Dialer`` for the transport, a pool for urllib3."""
 
+    connections: ClassVar[dict[Any, Any]] = {
+        urllib3.connection.HTTPConnection: PlainConnection,
+        urllib3.connection.HTTPSConnection: TLSConnection,
+    }
+    """Our classes for urllib3's."""
     config: AdapterConfig
     requested: dict[str, Any]
     """The TLS keywords that the pool was asked for: urllib3 drops them for http, but they are part of the identity."""
@@ -132,10 +137,12 @@ class Facade(HTTPConnectionPool):
         changed = old is not None and old.snapshot == snapshot and old.transport is not transport
         if changed and old is not None and not old.transport.is_shut:
             cache.retire(old.transport, CloseReason.TLS_CHANGED)
-        place = (self.scheme, self.host.lower(), self.port or (443 if self.scheme == "https" else 80))
         # For http the files matter for the identity alone, so they are not looked at for each request.
-        self.binding = Binding(snapshot, marks if self.scheme == "https" else [], transport, place, tls, hashed)
+        self.binding = Binding(snapshot, marks if self.scheme == "https" else [], transport, self._place(), tls, hashed)
         return self.binding
+
+    def _place(self) -> tuple[str, str, int]:
+        return self.scheme, self.host.lower(), self.port or (443 if self.scheme == "https" else 80)
 
     def _tls_settings(self) -> dict[str, Any]:
         """As ``cert_verify`` would have set them had this been https."""
@@ -192,7 +199,7 @@ class Facade(HTTPConnectionPool):
     def ConnectionCls(self) -> Any:
         """Ours for urllib3's own; what somebody else has put there stays as it is (vcrpy)."""
         known = self.__dict__.get("_connection_cls") or super().ConnectionCls
-        return _OURS.get(known) or socks_connections().get(known, known)
+        return self.connections.get(known) or socks_connections().get(known, known)
 
     @ConnectionCls.setter
     def ConnectionCls(self, value: Any) -> None:
@@ -372,12 +379,6 @@ class HTTPSFacade(Facade, HTTPSConnectionPool):
         tls = {name: getattr(self, name) for name in BASIC_TLS}
         tls.update((name, self.conn_kw.get(name)) for name in MORE_TLS)
         return tls
-
-
-_OURS: dict[Any, Any] = {
-    urllib3.connection.HTTPConnection: PlainConnection,
-    urllib3.connection.HTTPSConnection: TLSConnection,
-}
 
 
 @functools.cache

@@ -10,6 +10,7 @@ import requests.sessions
 from holdfast._adapter import PooledAdapter
 from holdfast._statistics import Statistics
 from holdfast._transport_cache import cache
+from holdfast._unix import SCHEME, UnixAdapter
 
 __all__ = ["Session", "close_idle_connections", "install", "mount", "statistics", "uninstall"]
 
@@ -19,14 +20,17 @@ _stock_session = _sessions.Session
 _installed: dict[str, Any] = {}
 
 
-def mount(session: requests.Session, **options: Any) -> requests.Session:
+def mount(session: requests.Session, *, unix_sockets: bool = False, **options: Any) -> requests.Session:
     """Mounts one ``PooledAdapter`` for ``http://`` and ``https://`` and gives ``session`` back.
 
-    ``options`` are ``PooledAdapter``'s.
+    ``options`` are ``PooledAdapter``'s. ``unix_sockets`` adds ``http+unix://%2Frun%2Fapp.sock/path``: the path of the
+    socket, percent-encoded, in the host's place. Such requests carry ``Host: localhost`` and meet no proxy.
     """
     adapter = PooledAdapter(**options)
     session.mount("https://", adapter)
     session.mount("http://", adapter)
+    if unix_sockets:
+        session.mount(f"{SCHEME}://", UnixAdapter(**options))
     return session
 
 
@@ -46,7 +50,7 @@ def _plain_adapter() -> PooledAdapter:
 
 
 class Session(requests.Session):
-    """A ``requests.Session`` that is mounted. Takes ``PooledAdapter``'s keyword arguments."""
+    """A ``requests.Session`` that is mounted. Takes ``mount``'s keyword arguments."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__()
