@@ -32,13 +32,14 @@ $(VENV)-suite/.tools: requirements/suite.txt
 	$(VENV)-suite/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/suite.txt
 	touch $@
 
-suite: wheel $(VENV)-suite/.tools ## requests' own tests, on stock and on both lanes
+suite: wheel $(VENV)-suite/.tools ## requests' and urllib3's own tests, on stock and on ours (ARGS="--only urllib3")
 	$(VENV)-suite/bin/python -m pip install -q --disable-pip-version-check --no-deps --force-reinstall dist/*.whl
-	$(VENV)-suite/bin/python tests/upstream/run.py
+	$(VENV)-suite/bin/python tests/upstream/run.py $(ARGS)
 
-$(VENV)-compat/.tools: requirements/compat.txt
+$(VENV)-compat/.tools: requirements/compat.txt requirements/compat-alone.txt
 	test -x $(VENV)-compat/bin/python || $(PYTHON) -m venv $(VENV)-compat
 	$(VENV)-compat/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/compat.txt
+	$(VENV)-compat/bin/python -m pip install -q --disable-pip-version-check --require-hashes --no-deps -r requirements/compat-alone.txt
 	touch $@
 
 COMPAT = PYTHONPATH=tests/compat $(VENV)-compat/bin/python -m pytest tests/compat -p equipment -o python_files='check_*.py' -o python_functions='check_*' -W default

@@ -19,7 +19,8 @@ def _pump(source: socket.socket, target: socket.socket) -> None:
         target.shutdown(socket.SHUT_WR)
 
 
-def _join(peer: Peer, upstream: socket.socket) -> None:
+def join(peer: Peer, upstream: socket.socket) -> None:
+    """Carries bytes both ways until both ends have closed."""
     with upstream:
         back = threading.Thread(target=_pump, args=(upstream, peer.sock), daemon=True)
         back.start()
@@ -52,7 +53,7 @@ class HTTPProxy:
                 name, _, port = target.rpartition(b":")
                 upstream = socket.create_connection((name.strip(b"[]").decode(), int(port)), 10)
                 peer.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
-                _join(peer, upstream)
+                join(peer, upstream)
                 return
             host, _, path = target.partition(b"://")[2].partition(b"/")
             name, _, port = host.partition(b":")
@@ -95,7 +96,7 @@ class SOCKSProxy:
         self.targets.append((host, port))
         upstream = socket.create_connection((host, port), 10)
         sock.sendall(b"\x05\x00\x00\x01\0\0\0\0\0\0")
-        _join(peer, upstream)
+        join(peer, upstream)
 
 
 def proxy_url(server: Server, scheme: str = "http", user: str | None = None) -> str:

@@ -155,6 +155,7 @@ ORDER = [
     "_adapter",
     "_fast_lane",
     "_lanes",
+    "_adopt",
     "_facade",
     "_acquire",
     "_attempt",

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 import requests
+import urllib3.exceptions
 
 import holdfast
 from conftest import TLS
-from holdfast import ProxyConnectTimeout, Timeouts
+from holdfast import PooledAdapter, ProxyConnectTimeout, Timeouts
 from proxies import HTTPProxy, SOCKSProxy, proxy_url
 from servers import Server
 
@@ -46,8 +47,9 @@ def test_connect(user: str | None, serve: Serve, session: Sessions, tls: TLS) ->
 
 
 def test_a_tls_proxy(serve: Serve, session: Sessions, tls: TLS) -> None:
-    """TLS to the proxy, and TLS in TLS to the origin."""
-    origin, plain, front = serve(tls=tls.context), serve(), serve(HTTPProxy(), tls=tls.server_context())
+    """TLS to the proxy, and TLS in TLS to the origin; what is not TLS is forwarded, never tunnelled."""
+    proxy = HTTPProxy()
+    origin, plain, front = serve(tls=tls.context), serve(), serve(proxy, tls=tls.server_context())
     client = session()
     client.proxies = {"https": proxy_url(front, "https"), "http": proxy_url(front, "https")}
     client.verify = tls.bundle
@@ -55,6 +57,34 @@ def test_a_tls_proxy(serve: Serve, session: Sessions, tls: TLS) -> None:
         assert client.get(origin.url).content == b"ok"
     assert origin.accepted == 1
     assert client.get(plain.url).content == b"ok"
+    assert [head.partition(b" ")[0] for head in proxy.heads] == [b"CONNECT", b"GET"]
+
+
+def test_a_tls_proxy_that_is_not_trusted(serve: Serve, session: Sessions, tls: TLS) -> None:
+    """``ProxyError`` with urllib3's ``SSLError`` inside, as on stock."""
+    front = serve(HTTPProxy(), tls=tls.context)
+    client = session()
+    client.proxies = {"all": proxy_url(front, "https")}
+    with pytest.raises(requests.exceptions.ProxyError) as caught:
+        client.get("https://127.0.0.1:9/")
+    assert isinstance(caught.value.args[0].reason.original_error, urllib3.exceptions.SSLError)
+
+
+def test_the_name_that_a_tls_proxy_must_show(serve: Serve, tls: TLS) -> None:
+    """``proxy_assert_hostname`` of a subclass's ``proxy_manager_for``, for https that is forwarded."""
+
+    class Asserting(PooledAdapter):
+        def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+            more = {"proxy_assert_hostname": "other.example", "use_forwarding_for_https": True}
+            return super().proxy_manager_for(proxy, **more, **kwargs)
+
+    front = serve(HTTPProxy(), tls=tls.context)
+    with requests.Session() as client:
+        client.trust_env = False
+        client.mount("https://", Asserting(shared=False))
+        client.proxies = {"https": proxy_url(front, "https")}
+        with pytest.raises(requests.exceptions.ProxyError, match=r"other\.example"):
+            client.get("https://127.0.0.1:9/", verify=tls.bundle)
 
 
 @pytest.mark.parametrize("scheme", ["socks5", "socks5h"])

@@ -13,24 +13,25 @@ import pytest
 import requests
 
 from conftest import TLS, settle
-from servers import Server, ok
+from proxies import join
+from servers import Peer, Server, ok
 
 TINYPROXY, MICROSOCKS = shutil.which("tinyproxy"), shutil.which("microsocks")
 without_tinyproxy = pytest.mark.skipif(TINYPROXY is None, reason="tinyproxy is not installed (Debian: tinyproxy-bin)")
 without_microsocks = pytest.mark.skipif(MICROSOCKS is None, reason="microsocks is not installed (Debian: microsocks)")
 
-Start = Callable[..., str]
+Start = Callable[[str, "str | None"], int]
 
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Starts a proxy; its address, with the credentials it asks for. Ended by its process id."""
+    """Starts a proxy; its port. Ended by its process id."""
     processes: list[subprocess.Popen[bytes]] = []
 
-    def run(kind: str, user: str | None) -> str:
+    def run(kind: str, user: str | None) -> int:
         with socket.socket() as sock:
             sock.bind(("127.0.0.1", 0))
-            port = sock.getsockname()[1]
+            port: int = sock.getsockname()[1]
         name, _, password = (user or "").partition(":")
         if kind == "http":
             config = tmp_path / "tinyproxy.conf"
@@ -52,8 +53,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
             return True
 
         assert settle(answers, 20)
-        credentials = f"{user}@" if user else ""
-        return f"{'http' if kind == 'http' else 'socks5h'}://{credentials}127.0.0.1:{port}"
+        return port
 
     yield run
     for one in processes:
@@ -61,24 +61,58 @@ def start(tmp_path: Path) -> Iterator[Start]:
         one.wait(20)
 
 
+class Front:
+    """Stands before a proxy and counts; with TLS it makes an https proxy of it, as stunnel would."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+
+    def __call__(self, peer: Peer) -> None:
+        join(peer, socket.create_connection(("127.0.0.1", self.port), 10))
+
+
+SCHEMES = [
+    pytest.param("http", marks=without_tinyproxy),
+    pytest.param("https", marks=without_tinyproxy),
+    pytest.param("socks5h", marks=without_microsocks),
+]
+
+
+@pytest.mark.parametrize("no_proxy", ["", "localhost"], ids=["proxied", "no_proxy"])
 @pytest.mark.parametrize("user", [None, "me:secret"], ids=["open", "credentials"])
 @pytest.mark.parametrize("secure", [False, True], ids=["http", "https"])
-@pytest.mark.parametrize(
-    "kind", [pytest.param("http", marks=without_tinyproxy), pytest.param("socks", marks=without_microsocks)]
-)
+@pytest.mark.parametrize("scheme", SCHEMES)
 def test_ten_requests(
-    kind: str, secure: bool, user: str | None, start: Start, serve: Callable[..., Server], session: Any, tls: TLS
+    scheme: str,
+    secure: bool,
+    user: str | None,
+    no_proxy: str,
+    start: Start,
+    serve: Callable[..., Server],
+    session: Any,
+    tls: TLS,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Answers come through; tunnels are reused; the origin never sees the proxy's credentials."""
-    server = serve(tls=tls.context if secure else None)
-    proxy = start(kind, user)
+    """From the environment, as requests reads it. Answers come through; tunnels are reused; ``no_proxy`` goes past.
+
+    The origin never sees the proxy's credentials.
+    """
+    port = start("socks" if scheme == "socks5h" else "http", user)
+    server = serve(tls=tls.server_context() if secure else None)
+    front = serve(Front(port), tls=tls.context if scheme == "https" else None)
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.setenv(name, f"{scheme}://{user + '@' if user else ''}127.0.0.1:{front.port}")
+    monkeypatch.setenv("no_proxy", no_proxy)
     client: requests.Session = session()
-    client.verify = tls.bundle
-    client.proxies = {"http": proxy, "https": proxy}
+    client.trust_env = True
     for _ in range(10):
-        assert client.get(server.url.replace("127.0.0.1", "localhost")).content == b"ok"
-    if secure or kind == "socks":
-        assert server.accepted == 1
+        assert client.get(server.url.replace("127.0.0.1", "localhost"), verify=tls.bundle).content == b"ok"
+    if no_proxy:
+        assert (front.accepted, server.accepted) == (0, 1)
+    elif secure or scheme == "socks5h":
+        assert (front.accepted, server.accepted) == (1, 1)
+    else:
+        assert 1 <= front.accepted <= 10  # tinyproxy closes after what it forwards
     for _, head, _ in server.requests:
         assert b"proxy-authorization" not in head.lower()
         assert b"secret" not in head
@@ -90,7 +124,7 @@ def test_ten_requests(
 def test_wrong_credentials(kind: str, start: Start, serve: Callable[..., Server], session: Any, tls: TLS) -> None:
     """A 407 for a forwarded request, an error for a tunnel; nothing reaches the origin, and no password is shown."""
     server, secure = serve(), serve(tls=tls.context)
-    proxy = start(kind, "me:secret").replace("me:secret", "me:wrong-password")
+    proxy = f"{'http' if kind == 'http' else 'socks5h'}://me:wrong-password@127.0.0.1:{start(kind, 'me:secret')}"
     client: requests.Session = session()
     client.proxies = {"http": proxy, "https": proxy}
     with pytest.raises((requests.exceptions.ProxyError, requests.ConnectionError)) as caught:
@@ -107,7 +141,7 @@ def test_a_dead_origin_behind_a_proxy(start: Start, serve: Callable[..., Server]
     server = serve(ok())
     port = server.port
     server.stop()
-    proxy = start("http", None)
+    proxy = f"http://127.0.0.1:{start('http', None)}"
     client: requests.Session = session()
     client.proxies = {"http": proxy, "https": proxy}
     assert client.get(f"http://127.0.0.1:{port}/").status_code in (500, 502, 503)

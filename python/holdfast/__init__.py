@@ -8,6 +8,7 @@ Read it from the top down; each module imports only from those below it:
 ``_adapter``              PooledAdapter: one call of requests, errors translated
 ``_lanes``                which lane: may anybody tell the difference?
 ``_fast_lane``            the exchange, done directly
+``_adopt``                pool managers that give out facades
 ``_facade``               urllib3's pools over our transports: the standard lane
 ``_acquire``              every wait for a connection: idle, dialled or returned, whichever comes first
 ``_attempt``              one dial, on a thread of its own

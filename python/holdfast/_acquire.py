@@ -5,6 +5,7 @@ Every wait here has an end, and every way out gives back what was granted meanwh
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from typing import Any, NoReturn
@@ -137,8 +138,18 @@ def _patience(host: HostPool[Any], exchange: Exchange, began: float, attempt: At
     """How long the present wait may be: the dial's phase, or the queue's limit, and the total."""
     if attempt is not None:
         return exchange.left(attempt.budget.at)
-    limits = [at for at in (host.limits.acquire_timeout, exchange.dial_bound) if at is not None]
-    return exchange.left(began + min(limits) if limits else None)
+    limit, _name = _queue_limit(host, exchange)
+    return exchange.left(None if limit is None else began + limit)
+
+
+def _queue_limit(host: HostPool[Any], exchange: Exchange) -> tuple[float | None, str]:
+    """The shortest of what bounds a wait in the queue, and its name."""
+    limits = [
+        (host.limits.acquire_timeout, "acquire_timeout"),
+        (exchange.dial_bound, "connect"),
+        (exchange.pool_timeout, "pool_timeout"),
+    ]
+    return min(limits, key=lambda limit: math.inf if limit[0] is None else limit[0])
 
 
 def _give_up(
@@ -154,10 +165,7 @@ def _give_up(
     left = _patience(host, exchange, began, None)
     if left:
         return
-    limit = host.limits.acquire_timeout
-    name = "acquire_timeout"
-    if exchange.dial_bound is not None and (limit is None or exchange.dial_bound < limit):
-        limit, name = exchange.dial_bound, "connect"
+    limit, name = _queue_limit(host, exchange)
     text = f"no connection to {host.origin} within {limit:g} s ({name}; waited {now - began:.3f} s): {counts(transport, host)}"
     exchange.fail(AcquireTimeout(text))
 

@@ -14,13 +14,14 @@ from urllib3.exceptions import LocationValueError
 from urllib3.util.retry import Retry
 
 from holdfast import _core, _fast_lane, _lanes
+from holdfast._adopt import adopt
 from holdfast._binding import AdapterConfig
 from holdfast._config import Limits, Timeouts, _check_seconds
 from holdfast._connection import WireConnection
 from holdfast._deadline import Exchange, current
 from holdfast._dial import Resolver
 from holdfast._errors import carried, surface
-from holdfast._facade import Facade, adopt
+from holdfast._facade import Facade
 from holdfast._statistics import Statistics
 from holdfast._timeouts import for_urllib3, merge
 from holdfast._transport_cache import cache

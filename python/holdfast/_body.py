@@ -111,6 +111,11 @@ class Body(HTTPLook):
         if kind == _core.BODY_NONE:
             self._end()
 
+    @property
+    def conn(self) -> WireConnection | None:
+        """The connection, until the body ends."""
+        return self._conn
+
     # -- reading ----------------------------------------------------------------------------------------------------
 
     def read_all(self) -> bytes:

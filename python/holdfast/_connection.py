@@ -21,7 +21,7 @@ from urllib3.util.wait import wait_for_socket
 
 from holdfast import _core
 from holdfast._body import Body, Head
-from holdfast._deadline import Exchange
+from holdfast._deadline import Exchange, current
 from holdfast._dial import DialBudget
 from holdfast._dialled import DeadlineSocket, DialledConnection
 from holdfast._errors import (
@@ -89,6 +89,14 @@ class WireConnection(DialledConnection):
         if exchange.scopes:
             exchange.attach(self.interrupt)
 
+    def close(self) -> None:
+        """urllib3's, but not for an exchange whose response has ended: the connection may be another's by now."""
+        exchange = current.get()
+        if exchange is not None and exchange.parted is self:
+            exchange.parted = None
+            return
+        super().close()
+
     def let_go(self) -> None:
         """The exchange that a patched http.client read is over: nobody may interrupt us for it any more."""
         exchange, self.exchange = self.exchange, None
@@ -122,16 +130,17 @@ class WireConnection(DialledConnection):
             return
         view = memoryview(data).cast("B")
         stall = exchange.timeouts.body_stall
+        hears = type(self).own_wire()  # what a patched http.client will read stays in the socket
         while view:
             left = exchange.left(None if stall is None else time.monotonic() + stall)
             sock: Any = self.sock
-            if left == 0.0 or not wait_for_socket(sock, read=True, write=True, timeout=left):  # type: ignore[no-untyped-call, unused-ignore]
+            if left == 0.0 or not wait_for_socket(sock, read=hears, write=True, timeout=left):  # type: ignore[no-untyped-call, unused-ignore]
                 exchange.check()
                 text = f"{exchange.host} took no byte of the body for {stall or 0:g} s (body_stall)"
                 exchange.fail(BodyStallTimeout(text))
             if exchange.cancelled:
                 exchange.check()
-            if self.written and _core.readable(self.fd):
+            if hears and self.written and _core.readable(self.fd):
                 self._hear()
             sock = self._wait_at_most(0.0)
             try:
@@ -217,7 +226,7 @@ class WireConnection(DialledConnection):
                 exchange.check()
                 return
             exchange.check()
-            if self._hear():
+            if not type(self).own_wire() or self._hear():
                 return
 
     # -- reading ----------------------------------------------------------------------------------------------------

@@ -124,6 +124,8 @@ class Exchange:
         "failure",
         "host",
         "lease",
+        "parted",
+        "pool_timeout",
         "queued",
         "scopes",
         "sending",
@@ -149,6 +151,10 @@ class Exchange:
         self.stale_retries = 0
         self.lease: Any = None
         """The lease while urllib3 drives the exchange; a response takes it over."""
+        self.parted: Any = None
+        """A connection that urlopen will close although its response is over and it is ours no more."""
+        self.pool_timeout: float | None = None
+        """urllib3's ``pool_timeout``, from a caller who comes past the adapter: bounds the queue too."""
         self.bound = False
         """Whether the request authenticates its connection (NTLM, Negotiate)."""
         self.failure: Any = None

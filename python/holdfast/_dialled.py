@@ -8,6 +8,7 @@ import itertools
 import os
 import socket
 import ssl
+import sys
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -171,6 +172,7 @@ class DialledConnection(urllib3.connection.HTTPConnection):
             raise ConnectTimeoutError(self, text) from error
         except OSError as error:
             raise NewConnectionError(self, f"Failed to establish a new connection: {error}") from error
+        sys.audit("http.client.connect", self, self.host, self.port)
         budget.leave(CONNECT, self._phase_began)
         secure = isinstance(self, urllib3.connection.HTTPSConnection)
         if secure or self.tunnel is not None:
@@ -237,6 +239,8 @@ class DialledConnection(urllib3.connection.HTTPConnection):
     def dead(self) -> CloseReason | None:
         """Why the idle connection must not be used again; None if it may. Never waits."""
         sock: Any = self.sock
+        if sock is None:
+            return CloseReason.ERROR
         pending = getattr(sock, "pending", None)
         if not _core.readable(self.fd) and not (pending is not None and pending()):
             return None

@@ -110,6 +110,10 @@ class ReadCarrier(Carrier, urllib3_exceptions.ReadTimeoutError):
         self.url = None
 
 
+class EmptyCarrier(Carrier, urllib3_exceptions.EmptyPoolError):
+    """No connection to be had: what ``pool_timeout`` raises, never retried."""
+
+
 class BrokenCarrier(Carrier, urllib3_exceptions.ProtocolError):
     """Counts as a broken connection: ``Retry(read=...)`` applies."""
 
@@ -118,6 +122,8 @@ def carry(error: HoldfastError) -> Carrier:
     """Wraps ``error`` so that urllib3 treats it as what it is. Acquire, deadline and cancel are never retried."""
     if isinstance(error, (TLSHandshakeTimeout, ProxyConnectTimeout)):
         return ConnectCarrier(error)
+    if isinstance(error, (AcquireTimeout, QueueFull)):
+        return EmptyCarrier(error)
     if isinstance(error, (ResponseHeaderTimeout, BodyStallTimeout)):
         return ReadCarrier(error)
     if isinstance(error, (InvalidResponse, IncompleteBody)):

@@ -11,22 +11,26 @@ import copy
 import functools
 import http.client
 import os
+import ssl
 import sys
 import threading
 import weakref
 from typing import Any, ClassVar
 
-import urllib3.connection
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
-from urllib3.connection import _wrap_proxy_error  # what urlopen uses, which cannot wrap before it has a connection
+from urllib3.connection import (
+    HTTPConnection,
+    HTTPSConnection,
+    _wrap_proxy_error,  # what urlopen uses, which cannot wrap before it has a connection
+)
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ClosedPoolError, ConnectTimeoutError, NewConnectionError, SSLError
 from urllib3.exceptions import TimeoutError as PoolTimeoutError
-from urllib3.poolmanager import SSL_KEYWORDS, PoolManager
 from urllib3.util.proxy import connection_requires_http_tunnel
 from urllib3.util.request import _FAILEDTELL, set_file_position
 from urllib3.util.retry import Retry
-from urllib3.util.timeout import Timeout
+from urllib3.util.ssl_match_hostname import CertificateError
+from urllib3.util.timeout import _DEFAULT_TIMEOUT
 
 from holdfast import _files, _identity, _tls
 from holdfast._acquire import acquire, redial
@@ -44,7 +48,7 @@ from holdfast._statistics import CloseReason
 from holdfast._timeouts import merge
 from holdfast._transport_cache import cache
 
-__all__ = ["Facade", "adopt"]
+__all__ = ["Facade", "HTTPFacade", "HTTPSFacade"]
 
 BASIC_TLS = (
     "cert_reqs",
@@ -62,6 +66,15 @@ BASIC_TLS = (
 """What urllib3's https pool keeps as attributes."""
 MORE_TLS = ("ssl_context", "server_hostname", "ca_cert_data")
 """What it keeps in ``conn_kw``."""
+DIAL_ERRORS = (
+    OSError,
+    NewConnectionError,
+    PoolTimeoutError,
+    SSLError,
+    CertificateError,
+    http.client.HTTPException,
+)
+"""What ``urlopen`` would wrap as a proxy's."""
 LOADS = 3
 """How often certificate files are loaded again because they changed meanwhile."""
 PLAIN_KEYWORDS = ("socket_options", "source_address", "_socks_options")
@@ -73,8 +86,8 @@ class Facade(HTTPConnectionPool):
     """What http and https facades have in common: a ``Dialer`` for the transport, a pool for urllib3."""
 
     connections: ClassVar[dict[Any, Any]] = {
-        urllib3.connection.HTTPConnection: PlainConnection,
-        urllib3.connection.HTTPSConnection: TLSConnection,
+        HTTPConnection: PlainConnection,
+        HTTPSConnection: TLSConnection,
     }
     """Our classes for urllib3's."""
     config: AdapterConfig
@@ -111,7 +124,7 @@ class Facade(HTTPConnectionPool):
             self.config.epoch,
             self.conn_kw,
             self.proxy_headers,
-            urllib3.connection.HTTPConnection.default_socket_options,
+            HTTPConnection.default_socket_options,
         )
 
     def bind(self) -> Binding:
@@ -188,17 +201,25 @@ class Facade(HTTPConnectionPool):
     def _socket_options(self) -> Any:
         if "socket_options" in self.conn_kw:
             return self.conn_kw["socket_options"]
-        return urllib3.connection.HTTPConnection.default_socket_options
+        return HTTPConnection.default_socket_options
+
+    def _forwards(self) -> bool:
+        """Whether requests go to the proxy as they are: the pool is then the proxy's own, and its scheme the proxy's."""
+        if self.proxy is None:
+            return False
+        proxy = self.proxy.scheme, (self.proxy.host or "").strip("[]").lower(), self.proxy.port
+        own = (self.scheme, self.host.strip("[]").lower(), self.port) == proxy
+        return own or not connection_requires_http_tunnel(self.proxy, self.proxy_config, self.scheme)
 
     def _tunnels(self) -> bool:
-        return self.proxy is not None and connection_requires_http_tunnel(self.proxy, self.proxy_config, self.scheme)
+        return self.proxy is not None and not self._forwards()
 
     # -- dialling (a Dialer) ----------------------------------------------------------------------------------------
 
     @property
     def ConnectionCls(self) -> Any:
         """Ours for urllib3's own; what somebody else has put there stays as it is (vcrpy)."""
-        known = self.__dict__.get("_connection_cls") or super().ConnectionCls
+        known = self.__dict__.get("_connection_cls", super().ConnectionCls)
         return self.connections.get(known) or socks_connections().get(known, known)
 
     @ConnectionCls.setter
@@ -223,13 +244,14 @@ class Facade(HTTPConnectionPool):
             scheme = "https" if self.proxy is not None and self.proxy.scheme == "https" else "http"
             conn.tunnel = (self._tunnel_host, self.port, self.proxy_headers, scheme)
         try:
-            if isinstance(conn, urllib3.connection.HTTPSConnection):
+            if isinstance(conn, HTTPSConnection):
                 conn.ssl_context = self._frozen()
             conn.dial(budget)
-        except (OSError, NewConnectionError, PoolTimeoutError, SSLError, http.client.HTTPException) as error:
+        except DIAL_ERRORS as error:
             if conn.proxy is None or conn.through or isinstance(error, Carrier):
                 raise
-            raise _wrap_proxy_error(error, conn.proxy.scheme) from error
+            told = SSLError(error) if isinstance(error, (ssl.SSLError, CertificateError)) else error
+            raise _wrap_proxy_error(told, conn.proxy.scheme) from error
         return conn
 
     def timed_out(self, budget: DialBudget) -> Exception:
@@ -268,19 +290,20 @@ class Facade(HTTPConnectionPool):
             if isinstance(retries, Retry) and retries.total != 0:
                 kwargs["retries"] = bounded(retries)
             return super().urlopen(method, url, *args, **kwargs)
-        token = current.set(exchange_for(self, kwargs.get("timeout")))
+        token = current.set(exchange_for(self, kwargs.get("timeout", _DEFAULT_TIMEOUT)))
         try:
             return self.urlopen(method, url, *args, **kwargs)
         finally:
             current.reset(token)
 
     def _get_conn(self, timeout: float | None = None) -> Any:
-        """A leased, connected connection. ``timeout`` is urllib3's pool timeout, which requests never gives."""
+        """A leased, connected connection. ``timeout`` is urllib3's ``pool_timeout``, which requests never gives."""
         if self.pool is None:
             raise ClosedPoolError(self, "Pool is closed.")
         exchange = current.get()
         if exchange is None:  # called by itself, outside of urlopen
-            exchange = exchange_for(self, None)
+            exchange = exchange_for(self, _DEFAULT_TIMEOUT)
+        exchange.pool_timeout = timeout
         binding = self.bind()
         lease = acquire(
             binding.transport,
@@ -327,9 +350,10 @@ class Facade(HTTPConnectionPool):
         body = kwargs.get("body")
         position = set_file_position(body, None)
         try:
-            return super()._make_request(conn, method, url, *args, **kwargs)
+            return self._ask(lease, exchange, method, url, *args, **kwargs)
         except BaseException as error:
-            exchange.failure = reason_for(error)
+            if exchange.lease is not lease:
+                raise
             if exchange.cancelled:
                 exchange.check()
             rewindable = position is not _FAILEDTELL and (
@@ -342,10 +366,19 @@ class Facade(HTTPConnectionPool):
         conn.become(fresh)
         lease.slot.conn = conn
         conn.begin(exchange, lease.limits.max_response_header_bytes)
+        return self._ask(lease, exchange, method, url, *args, **kwargs)
+
+    def _ask(self, lease: Lease, exchange: Exchange, method: str, url: str, *args: Any, **kwargs: Any) -> Any:
+        """urllib3's ``_make_request``, once."""
         try:
-            return super()._make_request(conn, method, url, *args, **kwargs)
+            return super()._make_request(lease.conn, method, url, *args, **kwargs)
         except BaseException as error:
             exchange.failure = reason_for(error)
+            if exchange.lease is not lease:
+                # A response has it already, and something failed behind its head: urllib3's preload, a log handler,
+                # Ctrl-C. If the body is over, the connection is back in the pool, where urlopen must not close it.
+                lease.discard(exchange.failure)
+                exchange.parted = lease.conn
             raise
 
 
@@ -361,7 +394,7 @@ class HTTPSFacade(Facade, HTTPSConnectionPool):
             self.config.epoch,
             self.conn_kw,
             self.proxy_headers,
-            urllib3.connection.HTTPConnection.default_socket_options,
+            HTTPConnection.default_socket_options,
             self.cert_reqs,
             self.ca_certs,
             self.ca_cert_dir,
@@ -378,53 +411,17 @@ class HTTPSFacade(Facade, HTTPSConnectionPool):
     def _tls_settings(self) -> dict[str, Any]:
         tls = {name: getattr(self, name) for name in BASIC_TLS}
         tls.update((name, self.conn_kw.get(name)) for name in MORE_TLS)
+        if self._forwards() and self.proxy_config is not None:
+            # The certificate is the proxy's, and so is what it must say.
+            tls["assert_hostname"] = self.proxy_config.assert_hostname
+            tls["assert_fingerprint"] = self.proxy_config.assert_fingerprint
         return tls
-
-
-@functools.cache
-def _facades() -> dict[type, type]:
-    """Our pools for urllib3's."""
-    known: dict[type, type] = {HTTPConnectionPool: HTTPFacade, HTTPSConnectionPool: HTTPSFacade}
-    try:
-        from urllib3.contrib import socks  # noqa: PLC0415  # needs PySocks
-    except ImportError:
-        return known
-
-    class SOCKSHTTPFacade(HTTPFacade, socks.SOCKSHTTPConnectionPool):
-        pass
-
-    class SOCKSHTTPSFacade(HTTPSFacade, socks.SOCKSHTTPSConnectionPool):
-        pass
-
-    return {**known, socks.SOCKSHTTPConnectionPool: SOCKSHTTPFacade, socks.SOCKSHTTPSConnectionPool: SOCKSHTTPSFacade}
-
-
-def adopt(manager: PoolManager, config: AdapterConfig) -> None:
-    """Makes ``manager`` give out facades. Pool classes that aren't urllib3's own stay, and work without us."""
-    known = _facades()
-    manager.pool_classes_by_scheme = {
-        scheme: known.get(kind, kind) for scheme, kind in manager.pool_classes_by_scheme.items()
-    }
-    original = manager._new_pool
-
-    def new_pool(scheme: str, host: str, port: int, request_context: dict[str, Any] | None = None) -> Any:
-        context = manager.connection_pool_kw.copy() if request_context is None else request_context
-        requested = {name: context.get(name) for name in SSL_KEYWORDS}
-        pool = original(scheme, host, port, request_context)
-        if isinstance(pool, Facade):
-            pool.settle(config, requested)
-        return pool
-
-    manager._new_pool = new_pool  # type: ignore[method-assign]
 
 
 def exchange_for(facade: Facade, timeout: Any) -> Exchange:
     """An exchange for a caller who came past the adapter, with urllib3's timeout."""
-    timeouts = facade.config.timeouts
-    if isinstance(timeout, Timeout):
-        timeouts, bound = merge(timeouts, timeout)
-        return Exchange(timeouts, bound, facade.host_line)
-    return Exchange(timeouts, None, facade.host_line)
+    timeouts, bound = merge(facade.config.timeouts, facade._get_timeout(timeout))
+    return Exchange(timeouts, bound, facade.host_line)
 
 
 @functools.lru_cache(maxsize=64)

@@ -134,7 +134,7 @@ def run(
         raise
     if urllib3_log.isEnabledFor(logging.DEBUG):
         _log(facade, message, head)
-    return FastResponse(request, message.target, body, adapter, travel)
+    return FastResponse(request, message.target, body, adapter, travel, facade)
 
 
 def _exchange(facade: Facade, lease: Lease, message: Message, exchange: Exchange) -> tuple[Head, bytes]:

@@ -90,14 +90,14 @@ class PooledHTTPResponse(urllib3.HTTPResponse):
     _travel: Travel | None = None
 
     @classmethod
-    def of(cls, body: Body, url: str, travel: Travel | None, **options: Any) -> PooledHTTPResponse:
+    def of(cls, body: Body, url: str, travel: Travel | None, pool: Any = None, **options: Any) -> PooledHTTPResponse:
         """The response that ``body`` belongs to; urllib3's ``__init__`` runs when somebody looks at its attributes."""
         response = cls.__new__(cls)
         response.__dict__.update(
             _reader=body,
             _fp=body,
             _original_response=body,
-            _connection=None,
+            _pool=pool,
             _retries=None,
             _travel=travel,
             _pending=(url, options),
@@ -111,7 +111,7 @@ class PooledHTTPResponse(urllib3.HTTPResponse):
         if pending is None:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         url, options = pending
-        kept = {key: value for key, value in self.__dict__.items() if key in ("_connection", "_pool", "_retries")}
+        kept = {key: value for key, value in self.__dict__.items() if key in ("_pool", "_retries")}
         body = self.__dict__["_original_response"]
         if "_enforce" in self.__dict__:  # switched before anybody looked at anything else
             options = {**options, "enforce_content_length": self._enforce}
@@ -142,6 +142,15 @@ class PooledHTTPResponse(urllib3.HTTPResponse):
         return getattr(self, name)
 
     @property
+    def _connection(self) -> Any:
+        """The connection while it is this response's, for those who ask it for addresses and certificates."""
+        return self.__dict__.get("_connection") if self._reader is None else self._reader.conn
+
+    @_connection.setter
+    def _connection(self, value: Any) -> None:
+        self.__dict__["_connection"] = value
+
+    @property
     def enforce_content_length(self) -> bool:
         """Whether a body shorter than its Content-Length is an error; may be switched at any time."""
         return self._enforce
@@ -154,10 +163,10 @@ class PooledHTTPResponse(urllib3.HTTPResponse):
 
     def _finish(self) -> None:
         """Ends the lease, whoever holds it."""
-        self._connection = None
         if self._reader is not None:
             self._reader.close()
             return
+        self._connection = None
         lease, self._lease = self._lease, None
         if lease is not None:
             lease.conn.let_go()
@@ -185,6 +194,8 @@ class PooledHTTPResponse(urllib3.HTTPResponse):
         """Wakes a thread that is reading this response; it ends with an error (urllib3 2.3)."""
         if self._reader is None:
             super().shutdown()
+        elif self._reader.conn is None:
+            raise RuntimeError("Cannot shutdown as connection has already been released to the pool")
         else:
             self._reader.close()
 
@@ -242,7 +253,9 @@ class FastResponse(requests.Response):
     ``__getattr__`` and stays there, so that everything can be set and read as on any response.
     """
 
-    def __init__(self, request: PreparedRequest, url: str, body: Body, adapter: HTTPAdapter, travel: Travel) -> None:
+    def __init__(
+        self, request: PreparedRequest, url: str, body: Body, adapter: HTTPAdapter, travel: Travel, pool: Any
+    ) -> None:
         head = body.head
         store = head[4]
         headers: CaseInsensitiveDict[str] = CaseInsensitiveDict.__new__(CaseInsensitiveDict)
@@ -261,6 +274,7 @@ class FastResponse(requests.Response):
             "request": request,
             "connection": adapter,
             "_body": body,
+            "_pool": pool,
             "_target": url,
             "_travel": travel,
             "_type": store.get("content-type"),
@@ -318,7 +332,7 @@ def _untouched(raw: Any) -> bool:
 
 
 def _raw(response: FastResponse) -> PooledHTTPResponse:
-    return PooledHTTPResponse.of(response._body, response._target, response._travel)
+    return PooledHTTPResponse.of(response._body, response._target, response._travel, response._pool)
 
 
 def _cookies(response: FastResponse) -> Any:

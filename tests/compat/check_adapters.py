@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import os
 import socket
@@ -13,11 +14,13 @@ from typing import Any
 
 import pytest
 import requests
+import requests_kerberos
 import requests_ntlm
 import requests_oauthlib
 import requests_toolbelt
 import requests_unixsocket
 import spnego
+import truststore
 from requests_futures.sessions import FuturesSession
 from requests_toolbelt.adapters.fingerprint import FingerprintAdapter
 from requests_toolbelt.adapters.host_header_ssl import HostHeaderSSLAdapter
@@ -170,6 +173,64 @@ def check_requests_ntlm__authenticates_one_connection(
     session.auth = requests_ntlm.HttpNtlmAuth("DOMAIN\\user", "secret")
     assert session.get(server.url).text == "for user"
     assert server.accepted <= 1 + equip.warmed
+
+
+def check_requests_kerberos__binds_to_the_certificate(
+    equip: Any, serve: Any, tls: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it takes from the response: the server's certificate, off the socket. The Kerberos library is a stand-in."""
+
+    class Context:
+        def __init__(self, channel_bindings: Any) -> None:
+            self.token = channel_bindings.application_data
+
+        def step(self, in_token: bytes | None) -> bytes:
+            return base64.b64encode(self.token)
+
+    monkeypatch.setattr(spnego, "client", lambda channel_bindings, **_: Context(channel_bindings))
+    tokens: list[bytes] = []
+
+    def handle(peer: Peer) -> None:
+        while (request := peer.read_request()) is not None:
+            fields = dict(line.split(b": ", 1) for line in request[0].split(b"\r\n")[1:])
+            token = fields.get(b"Authorization", b"").partition(b" ")[2]
+            if token:
+                tokens.append(base64.b64decode(base64.b64decode(token)))
+            peer.send(ok(b"in") if token else ok(b"no", b"WWW-Authenticate: Negotiate", status=b"401 Unauthorized"))
+
+    server = serve(handle, tls=tls.context)
+    session = equip(requests.Session())
+    session.verify = tls.bundle
+    session.auth = requests_kerberos.HTTPKerberosAuth(mutual_authentication=requests_kerberos.DISABLED)
+    assert session.get(server.url).text == "in"
+    seen = ssl.get_server_certificate(("127.0.0.1", server.port))
+    assert tokens == [b"tls-server-end-point:" + hashlib.sha256(ssl.PEM_cert_to_DER_cert(seen)).digest()]
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def check_truststore__verifies(
+    trusted: bool, equip: Any, serve: Any, tls: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system's store in place of certifi's, by the adapter's ``init_poolmanager`` and, with ours, by ``ssl_context``."""
+    empty = tmp_path / "none.pem"
+    empty.write_text("")
+    monkeypatch.setenv("SSL_CERT_FILE", tls.bundle if trusted else str(empty))
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+    context = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+    class Adapter(equip.base):  # type: ignore[misc]  # stock's or ours
+        def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+            super().init_poolmanager(*args, **kwargs, ssl_context=context)
+
+    server = serve(tls=tls.context)
+    session = equip(requests.Session())
+    for adapter in [Adapter(), *([] if equip.how == "stock" else [equip.base(ssl_context=context)])]:
+        session.mount("https://", adapter)
+        if trusted:
+            assert session.get(server.url).text == "ok"
+        else:
+            with pytest.raises(requests.exceptions.SSLError):
+                session.get(server.url)
 
 
 def check_requests_unixsocket__beside_ours_and_on_it(equip: Any, tmp_path: Path) -> None:
