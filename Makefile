@@ -2,21 +2,23 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+REQUIREMENTS ?= requirements/dev.txt
 INSTALLED := $(VENV)/.installed
 # The interpreter that the core is built for; pyo3 would look for another one on PATH.
 export PYO3_PYTHON = $(CURDIR)/$(BIN)/python
 
-.PHONY: help demo test bench bench-once idle-cost lint core-test core-memory core-cases wheel lock soak suite compat torture clean
+.PHONY: help demo test bench bench-once abi sdist idle-cost lint core-test core-memory core-cases wheel lock soak suite compat docs types torture clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
-$(VENV)/.tools: requirements/dev.txt
+$(VENV)/.tools: $(REQUIREMENTS)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r $(REQUIREMENTS)
 	touch $@
 
 $(INSTALLED): $(VENV)/.tools pyproject.toml Cargo.toml Cargo.lock $(wildcard src/*.rs)
+	rm -f python/holdfast/_core*.so  # one built for a single version would go before the one for all
 	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/maturin develop -q --release --locked
 	touch $@
 
@@ -47,8 +49,34 @@ compat: wheel $(VENV)-compat/.tools ## libraries on top of requests (ARGS="--pag
 	$(VENV)-compat/bin/python -m pip install -q --disable-pip-version-check --no-deps --force-reinstall dist/*.whl
 	$(COMPAT) $(or $(ARGS),--same-page docs/compatibility.md)
 
+# Whoever installed the wheel reads these pages and types against it.
+$(VENV)-docs/.tools: requirements/docs.txt
+	test -x $(VENV)-docs/bin/python || $(PYTHON) -m venv $(VENV)-docs
+	$(VENV)-docs/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/docs.txt
+	touch $@
+
+docs: wheel $(VENV)-docs/.tools ## the pages in site/, every warning an error
+	$(VENV)-docs/bin/python -m pip install -q --disable-pip-version-check --no-deps --force-reinstall dist/*.whl
+	$(VENV)-docs/bin/sphinx-build -q -W --keep-going -E -b html docs site
+
+types: wheel $(VENV)-docs/.tools ## typed programs that use all of it, under mypy --strict and pyright's strict mode
+	$(VENV)-docs/bin/python -m pip install -q --disable-pip-version-check --no-deps --force-reinstall dist/*.whl
+	$(VENV)-docs/bin/mypy --strict --warn-unused-ignores --python-version 3.10 --cache-dir .mypy_cache/users tests/typing
+	$(VENV)-docs/bin/basedpyright -p tests/typing --pythonpath $(VENV)-docs/bin/python
+
 bench: $(INSTALLED) ## the benchmarks, with ratios to the stock adapter and to a bare socket loop
 	$(BIN)/python -m pytest benches -q --benchmark-columns=median --benchmark-disable-gc $(ARGS)
+
+abi: $(INSTALLED) ## the wheel for every Python against one for this Python alone
+	rm -rf dist/abi
+	$(BIN)/maturin build -q --release --locked --out dist/abi --no-default-features --features python --interpreter $(BIN)/python
+	$(BIN)/maturin build -q --release --locked --out dist/abi
+	$(BIN)/python benches/abi.py dist/abi/*-cp3[0-9][0-9]-cp*.whl dist/abi/*-abi3-*.whl
+
+sdist: $(VENV)/.tools ## the source package, built and tried in an empty folder
+	rm -rf dist/sdist
+	$(BIN)/maturin sdist --out dist/sdist >/dev/null 2>&1
+	sh tests/sdist.sh dist/sdist/*.tar.gz $(BIN)/python
 
 bench-once: $(INSTALLED) ## each benchmark once, as a test
 	$(BIN)/python -m pytest benches -q --benchmark-disable
@@ -86,8 +114,8 @@ wheel: $(VENV)/.tools ## a release wheel in dist/
 	$(BIN)/maturin build -q --release --locked --interpreter $(BIN)/python --out dist
 
 lock: ## requirements/*.txt from requirements/*.in (needs uv)
-	for name in dev suite compat; do uv pip compile -q --universal --generate-hashes --python-version 3.10 \
+	for name in dev lowest suite compat docs; do uv pip compile -q --universal --generate-hashes --python-version 3.10 \
 		--no-header --no-annotate -o requirements/$$name.txt requirements/$$name.in; done
 
 clean: ## what builds left
-	rm -rf dist target .venv .venv-* .mypy_cache .ruff_cache .pytest_cache
+	rm -rf dist site target .venv .venv-* .mypy_cache .ruff_cache .pytest_cache

@@ -17,6 +17,7 @@ import requests
 import requests.adapters
 import urllib3
 import urllib3.connectionpool
+from requests.adapters import HTTPAdapter
 
 import holdfast
 from holdfast import CloseReason, Limits, PooledAdapter, _fast_lane
@@ -51,6 +52,7 @@ def test_a_plain_call_takes_the_fast_lane(serve: Serve, session: Sessions, fast_
 
 HOOKS = ["init_poolmanager", "proxy_manager_for", "cert_verify", "build_response", "request_url", "add_headers"]
 HOOKS += ["get_connection_with_tls_context", "build_connection_pool_key_attributes", "proxy_headers"]
+HOOKS = [name for name in HOOKS if hasattr(HTTPAdapter, name)]  # requests 2.32.2 has one less
 
 
 @pytest.mark.parametrize("where", ["subclass", "instance"])

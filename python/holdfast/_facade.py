@@ -412,9 +412,10 @@ class HTTPSFacade(Facade, HTTPSConnectionPool):
         tls = {name: getattr(self, name) for name in BASIC_TLS}
         tls.update((name, self.conn_kw.get(name)) for name in MORE_TLS)
         if self._forwards() and self.proxy_config is not None:
-            # The certificate is the proxy's, and so is what it must say.
-            tls["assert_hostname"] = self.proxy_config.assert_hostname
-            tls["assert_fingerprint"] = self.proxy_config.assert_fingerprint
+            # The certificate is the proxy's, and so is what it must say (before urllib3 2.8: what the pool says).
+            for name in ("assert_hostname", "assert_fingerprint"):
+                wanted = getattr(self.proxy_config, name)
+                tls[name] = tls[name] if wanted is None else wanted
         return tls
 
 

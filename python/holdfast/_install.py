@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import requests
 import requests.sessions
 
-from holdfast._adapter import PooledAdapter
+from holdfast._adapter import AdapterOptions, PooledAdapter
 from holdfast._statistics import Statistics
 from holdfast._transport_cache import cache
 from holdfast._unix import SCHEME, UnixAdapter
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
 __all__ = ["Session", "close_idle_connections", "install", "mount", "statistics", "uninstall"]
+
+S = TypeVar("S", bound=requests.Session)
 
 _sessions: Any = requests.sessions
 _stock_adapter = _sessions.HTTPAdapter
@@ -20,7 +25,7 @@ _stock_session = _sessions.Session
 _installed: dict[str, Any] = {}
 
 
-def mount(session: requests.Session, *, unix_sockets: bool = False, **options: Any) -> requests.Session:
+def mount(session: S, *, unix_sockets: bool = False, **options: Unpack[AdapterOptions]) -> S:
     """Mounts one ``PooledAdapter`` for ``http://`` and ``https://`` and gives ``session`` back.
 
     ``options`` are ``PooledAdapter``'s. ``unix_sockets`` adds ``http+unix://%2Frun%2Fapp.sock/path``: the path of the
@@ -32,6 +37,12 @@ def mount(session: requests.Session, *, unix_sockets: bool = False, **options: A
     if unix_sockets:
         session.mount(f"{SCHEME}://", UnixAdapter(**options))
     return session
+
+
+class MountOptions(AdapterOptions, total=False):
+    """``mount``'s keyword arguments."""
+
+    unix_sockets: bool
 
 
 class _InstalledAdapter(PooledAdapter):
@@ -52,13 +63,13 @@ def _plain_adapter() -> PooledAdapter:
 class Session(requests.Session):
     """A ``requests.Session`` that is mounted. Takes ``mount``'s keyword arguments."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, **options: Unpack[MountOptions]) -> None:
         super().__init__()
         if options or not isinstance(self.get_adapter("https://"), PooledAdapter):
             mount(self, **options)
 
 
-def install(*, sessions: bool = False, **options: Any) -> None:
+def install(*, sessions: bool = False, **options: Unpack[AdapterOptions]) -> None:
     """Every ``requests.Session`` made from now on is mounted, ``requests.get()``'s included. Existing ones stay.
 
     ``options`` are ``PooledAdapter``'s. ``sessions=True`` also makes ``requests.Session`` itself ``holdfast.Session``.

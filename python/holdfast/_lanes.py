@@ -31,17 +31,21 @@ _UrllibConn = urllib3.connection.HTTPConnection
 _Conn = http.client.HTTPConnection
 _Response = http.client.HTTPResponse
 
-HOOKS = (
-    "init_poolmanager",
-    "proxy_manager_for",
-    "cert_verify",
-    "build_response",
-    "build_connection_pool_key_attributes",
-    "get_connection_with_tls_context",
-    "get_connection",
-    "request_url",
-    "add_headers",
-    "proxy_headers",
+HOOKS = tuple(
+    name
+    for name in (
+        "init_poolmanager",
+        "proxy_manager_for",
+        "cert_verify",
+        "build_response",
+        "build_connection_pool_key_attributes",  # since requests 2.32.3
+        "get_connection_with_tls_context",
+        "get_connection",
+        "request_url",
+        "add_headers",
+        "proxy_headers",
+    )
+    if hasattr(_Stock, name)
 )
 """The methods of ``HTTPAdapter`` that a subclass overrides to have a say in an exchange."""
 

@@ -78,13 +78,11 @@ class UnixAdapter(PooledAdapter):
         manager.pool_classes_by_scheme = {**manager.pool_classes_by_scheme, SCHEME: UnixFacade}
         manager.key_fn_by_scheme[SCHEME] = functools.partial(_pool_key, PoolKey)
 
-    def build_connection_pool_key_attributes(
-        self, request: PreparedRequest, verify: bool | str, cert: Any = None
-    ) -> tuple[Any, Any]:
+    def get_connection_with_tls_context(
+        self, request: PreparedRequest, verify: Any, proxies: Any = None, cert: Any = None
+    ) -> Any:
         """The path as it stands: a host is lower-cased, a path is not. Nothing of TLS."""
-        host, _ = super().build_connection_pool_key_attributes(request, verify, cert)
-        host["host"] = urlsplit(str(request.url)).netloc
-        return host, {}
+        return self.poolmanager.connection_from_host(urlsplit(str(request.url)).netloc, scheme=SCHEME)
 
     def send(
         self,

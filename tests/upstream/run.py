@@ -29,6 +29,7 @@ class Suite:
     """What to run of a project's tests, how often, and what does not apply."""
 
     project: str
+    title: str
     arguments: list[str]
     runs: dict[str, tuple[list[str], dict[str, str]]]
     """Plugins and environment variables of each run; the first is stock's."""
@@ -38,6 +39,7 @@ class Suite:
 SUITES = [
     Suite(
         "requests",
+        "requests'",
         # The installed requests is tested, not the sdist's own folder.
         ["-o", "pythonpath=", "tests"],
         {
@@ -48,6 +50,7 @@ SUITES = [
     ),
     Suite(
         "urllib3",
+        "urllib3's",
         # h2: urllib3's experimental HTTP/2 replaces the connection classes. The warnings: the tests drop responses
         # unread, and the proxy that they bring needs a changed hypercorn, without which its threads fail.
         [
@@ -113,19 +116,18 @@ def compare(folder: Path, suite: Suite) -> bool:
     if not source.is_dir():
         raise SystemExit(f"{SOURCES.name} does not name the sources of {suite.project} {installed}, which is installed")
     results = {name: outcomes(source, suite, name) for name in suite.runs}
-    stock = results["stock"]
-    print(f"{suite.project} {installed}, its own tests, {len(suite.left_out)} left out by name")
-    worse = []
+    stock = results.pop("stock")
+    worse: list[str] = []
     for name, found in results.items():
-        counts = [sum(1 for outcome in found.values() if outcome == kind) for kind in ("passed", "failed", "skipped")]
-        print("{:14} {:4} passed, {} failed, {} skipped".format(name, *counts))
+        passed = [sum(1 for outcome in run.values() if outcome == "passed") for run in (stock, found)]
+        print(f"| {suite.title} own tests, {name} | {installed} | {len(stock)} | {passed[0]} | {passed[1]} |")
         worse += [
             f"{test} on the {name}"
             for test in stock
             if stock[test] == "passed" != found.get(test) and not passes_later(source, suite, name, test)
         ]
     for test in stock:
-        if all(found.get(test) == "failed" for found in results.values()):
+        if stock[test] == "failed" and all(found.get(test) == "failed" for found in results.values()):
             print(f"fails on stock and on holdfast: {test}")
     for test in worse:
         print(f"passes on stock, not {test}", file=sys.stderr)
