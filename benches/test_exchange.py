@@ -92,6 +92,22 @@ def test_small(benchmark: Any, site: Site, adapters: Adapters, who: str) -> None
     exchange(benchmark, site, adapters, who, "small")
 
 
+@pytest.mark.benchmark(group="the same while somebody looks in, CPU", **CPU)
+@pytest.mark.parametrize("who", ["holdfast", "with a Trace", "with find_leaks", "with log_statistics", "stock"])
+def test_looked_into(benchmark: Any, site: Site, adapters: Adapters, who: str) -> None:
+    adapter = adapters("stock" if who == "stock" else who, **({"trace": holdfast.Trace()} if "Trace" in who else {}))
+    if "leaks" in who:
+        holdfast.find_leaks(30)
+    if "log" in who:
+        holdfast.log_statistics(30)
+    request = prepared(site.plain + "small")
+    try:
+        _repeat(benchmark, lambda: adapter.send(request, verify=site.bundle).content, 100)
+    finally:
+        holdfast.find_leaks(None)
+        holdfast.log_statistics(None)
+
+
 @pytest.mark.benchmark(group="the same over TLS, CPU", **CPU)
 @pytest.mark.parametrize("who", WHO)
 def test_small_tls(benchmark: Any, site: Site, adapters: Adapters, who: str) -> None:

@@ -45,7 +45,7 @@ class World:
         return waiter, woken
 
     def closed(self) -> list[int]:
-        closed = list(self.ledger.doomed)
+        closed = [slot.conn for slot, _, _ in self.ledger.doomed]
         self.ledger.doomed.clear()
         return closed
 

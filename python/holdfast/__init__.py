@@ -4,6 +4,7 @@ Read it from the top down; each module imports only from those below it:
 
 ========================  ==========================================================================
 ``_install``              mount, install, Session: how an adapter gets onto a session
+``_log_statistics``       a line per transport, every so often
 ``_unix``                 http+unix://, HTTP over unix sockets
 ``_adapter``              PooledAdapter: one call of requests, errors translated
 ``_lanes``                which lane: may anybody tell the difference?
@@ -24,7 +25,7 @@ Read it from the top down; each module imports only from those below it:
 ``_eyeballs``             several addresses of one host: the first to connect wins
 ``_core`` (Rust)          heads, framing, chunked bodies, draining, key digest
 leaves                    ``_config``, ``_timeouts``, ``_errors``, ``_deadline``, ``_backoff``, ``_statistics``, ``_tls``,
-                          ``_identity``, ``_files``, ``_fork``
+                          ``_trace``, ``_leaks``, ``_periodic``, ``_identity``, ``_files``, ``_fork``
 ========================  ==========================================================================
 """
 
@@ -45,6 +46,8 @@ from holdfast._errors import (
     TLSHandshakeTimeout,
 )
 from holdfast._install import Session, close_idle_connections, install, mount, statistics, uninstall
+from holdfast._leaks import find_leaks
+from holdfast._log_statistics import log_statistics
 from holdfast._response import connection_info
 from holdfast._statistics import (
     CloseReason,
@@ -54,6 +57,7 @@ from holdfast._statistics import (
     Timings,
     TransportStatistics,
 )
+from holdfast._trace import Trace, TraceEvent, set_trace
 
 __version__ = "0.1.0"
 
@@ -79,12 +83,17 @@ __all__ = [
     "TLSHandshakeTimeout",
     "Timeouts",
     "Timings",
+    "Trace",
+    "TraceEvent",
     "TransportStatistics",
     "close_idle_connections",
     "connection_info",
     "deadline",
+    "find_leaks",
     "install",
+    "log_statistics",
     "mount",
+    "set_trace",
     "statistics",
     "uninstall",
 ]

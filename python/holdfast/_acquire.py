@@ -18,7 +18,8 @@ from holdfast._host_pool import HostPool
 from holdfast._lease import Lease
 from holdfast._slot import QueueLimit, Slot, Waiter
 from holdfast._statistics import CloseReason
-from holdfast._transport import Transport
+from holdfast._trace import Tracer
+from holdfast._transport import Transport, origin_of
 
 __all__ = ["Dialer", "acquire", "redial"]
 
@@ -38,6 +39,10 @@ def acquire(
     ``bound``: the request authenticates the connection, so that from now on it is ``owner``'s alone. Raises
     ``AcquireTimeout``, ``QueueFull``, ``Cancelled`` and ``DeadlineExceeded`` (carried), or the dial's error.
     """
+    tracer = exchange.tracer
+    if tracer is not None:
+        tracer.transport, tracer.host, tracer.wanted_at = transport.name, origin_of(place), time.monotonic()
+        tracer.tell("get_connection")
     while True:
         try:
             with transport._lock:
@@ -66,15 +71,31 @@ def acquire(
             host.discard(slot, reason)
     if bound:
         slot.owner = owner
-    return Lease(transport, host, slot, exchange.url)
+    lease = Lease(transport, host, slot, exchange.url)
+    if tracer is not None:
+        _got(tracer, slot)
+    return lease
+
+
+def _got(tracer: Tracer, slot: Slot[Any]) -> None:
+    slot.trace = tracer.own
+    facts = getattr(slot.conn, "facts", None)  # a foreign connection has none
+    tracer.connection = None if facts is None else facts.number
+    tracer.tell(
+        "got_connection",
+        reused=slot.served > 1,
+        idle_seconds=slot.idle_seconds,
+        seconds=time.monotonic() - tracer.wanted_at,
+    )
 
 
 class _Caller:
     """Who waits, since when, and what wakes it."""
 
-    __slots__ = ("began", "gate", "waiter")
+    __slots__ = ("began", "gate", "queued", "waiter")
 
-    def __init__(self, owner: object) -> None:
+    def __init__(self, owner: object, *, queued: bool) -> None:
+        self.queued = queued
         self.began = time.monotonic()
         self.gate = Gate()
         self.waiter: Waiter[Any] = Waiter(self.gate.open, owner)
@@ -85,7 +106,7 @@ def _join(host: HostPool[Any], exchange: Exchange, dialer: Dialer, owner: object
     permit = host.try_permit()
     if permit and _inline(host, dialer, exchange):
         return None
-    caller = _Caller(owner)
+    caller = _Caller(owner, queued=not permit)
     host.join(caller.waiter, caller.began, permit=permit)
     return caller
 
@@ -97,6 +118,8 @@ def _obtain(
     if caller is None:
         return _dial_inline(transport, host, exchange, dialer)
     try:
+        if caller.queued and exchange.tracer is not None:
+            exchange.tracer.tell("queued")
         exchange.attach(caller.gate.open)
         return _wait(transport, host, exchange, dialer, caller)
     except BaseException:
@@ -184,7 +207,7 @@ def _inline(host: HostPool[Any], dialer: Dialer, exchange: Exchange) -> bool:
 
 
 def _dial_inline(transport: Transport, host: HostPool[Any], exchange: Exchange, dialer: Dialer) -> Slot[Any]:
-    budget = DialBudget(exchange.timeouts, exchange.dial_bound, exchange.total_at, time.monotonic())
+    budget = DialBudget(exchange.timeouts, exchange.dial_bound, exchange.total_at, time.monotonic(), exchange.tracer)
     conn = _dial_here(transport, host, exchange, dialer, budget)
     now = time.monotonic()
     with transport._tidy, transport._lock:
@@ -217,10 +240,14 @@ def redial(transport: Transport, lease: Lease, exchange: Exchange, dialer: Diale
     with transport._tidy, transport._lock:
         host.redial(reason)
     exchange.stale_retries += 1
+    tracer = exchange.tracer
+    if tracer is not None:
+        tracer.tell("stale_retry", reason=reason)
+        tracer.tell("closed", reason=reason)
     began = time.monotonic()
     try:
         if (dialer.numeric and not exchange.scopes) or sys.is_finalizing():
-            budget = DialBudget(exchange.timeouts, exchange.dial_bound, exchange.total_at, began)
+            budget = DialBudget(exchange.timeouts, exchange.dial_bound, exchange.total_at, began, exchange.tracer)
             conn = _dial_here(transport, host, exchange, dialer, budget)
         else:
             conn = _dial_alone(transport, host, exchange, dialer, began)
@@ -230,6 +257,8 @@ def redial(transport: Transport, lease: Lease, exchange: Exchange, dialer: Diale
     now = time.monotonic()
     with transport._tidy, transport._lock:
         host.redialed(slot, conn, now, tls=is_tls(conn), seconds=now - began)
+    if tracer is not None:
+        tracer.connection = conn.facts.number
     return conn
 
 

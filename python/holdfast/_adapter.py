@@ -24,6 +24,7 @@ from holdfast._errors import carried, surface
 from holdfast._facade import Facade
 from holdfast._statistics import Statistics
 from holdfast._timeouts import for_urllib3, merge
+from holdfast._trace import Trace
 from holdfast._transport_cache import cache
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class AdapterOptions(TypedDict, total=False):
     tcp_keepalive: bool | tuple[float, float, int] | None
     tcp_user_timeout: float | None
     resolver: Resolver | None
+    trace: Trace | None
 
 
 class PooledAdapter(HTTPAdapter):
@@ -87,6 +89,7 @@ class PooledAdapter(HTTPAdapter):
     :param tcp_keepalive: True, or ``(idle, interval, count)`` in seconds and probes: TCP keep-alive probes.
     :param tcp_user_timeout: seconds that sent bytes may stay unacknowledged (RFC 5482; Linux).
     :param resolver: called as ``resolver(host, port)``, gives ``socket.getaddrinfo``'s tuples, in place of that.
+    :param trace: hooks that are told what happens to each call and its connection; not part of what is shared.
     """
 
     __attrs__ = [*HTTPAdapter.__attrs__, "_options"]  # noqa: RUF012  # as requests declares it
@@ -109,6 +112,7 @@ class PooledAdapter(HTTPAdapter):
         tcp_keepalive: bool | tuple[float, float, int] | None = None,
         tcp_user_timeout: float | None = None,
         resolver: Resolver | None = None,
+        trace: Trace | None = None,
     ) -> None:
         given = [value for value in (pool_connections, pool_maxsize, pool_block) if not isinstance(value, _Default)]
         if given and limits is not None:
@@ -120,6 +124,8 @@ class PooledAdapter(HTTPAdapter):
                 raise TypeError(f"{name} must be holdfast.{kind.__name__}, not {type(value).__name__}")
         if resolver is not None and not callable(resolver):
             raise TypeError("resolver must be callable as resolver(host, port)")
+        if trace is not None and not isinstance(trace, Trace):
+            raise TypeError(f"trace must be a holdfast.Trace, not {type(trace).__name__}")
         self._options = {
             "limits": limits,
             "timeouts": timeouts or _DEFAULT_TIMEOUTS,
@@ -128,6 +134,7 @@ class PooledAdapter(HTTPAdapter):
             "source_address": source_address,
             "socket_options": _socket_options(socket_options, tcp_keepalive, tcp_user_timeout),
             "resolver": resolver,
+            "trace": trace,
         }
         self._configure()
         super().__init__(int(pool_connections), int(pool_maxsize), max_retries, bool(pool_block))
@@ -135,7 +142,11 @@ class PooledAdapter(HTTPAdapter):
     def _configure(self) -> None:
         options = self._options
         self._config = AdapterConfig(
-            options["limits"], options["timeouts"], shared=options["shared"], resolver=options["resolver"]
+            options["limits"],
+            options["timeouts"],
+            shared=options["shared"],
+            resolver=options["resolver"],
+            trace=options["trace"],
         )
         self._managers: dict[int, Any] = {}
         """The pool managers that give out facades, by identity: a wrapper equals what it wraps."""
@@ -219,10 +230,16 @@ class PooledAdapter(HTTPAdapter):
                 facade, target = route
                 message = _fast_lane.prepare(request, target, facade.host_line)
                 if message is not None:
-                    exchange = Exchange(timeouts, bound, facade.host_line, request.url)
+                    exchange = Exchange(timeouts, bound, facade.host_line, request.url, self._config.trace)
                     return _fast_lane.run(self, facade, request, message, exchange)
         return self._send_standard(
-            request, stream, timeout, verify, cert, proxies, Exchange(timeouts, bound, "", request.url)
+            request,
+            stream,
+            timeout,
+            verify,
+            cert,
+            proxies,
+            Exchange(timeouts, bound, "", request.url, self._config.trace),
         )
 
     def _send_standard(  # stock's signature and the exchange

@@ -89,7 +89,7 @@ class Attempt:
         self._gate = gate
         self._waiter = waiter
         self._claimed = self._abandoned = False  # guarded by the transport's lock
-        self.budget = DialBudget(exchange.timeouts, exchange.dial_bound, exchange.total_at, began)
+        self.budget = DialBudget(exchange.timeouts, exchange.dial_bound, exchange.total_at, began, exchange.tracer)
         self.conn: Any = None
         self.error: BaseException | None = None
 

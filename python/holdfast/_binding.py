@@ -7,6 +7,7 @@ from typing import Any
 from holdfast import _files
 from holdfast._config import Limits, Timeouts
 from holdfast._dial import Resolver
+from holdfast._trace import Trace
 from holdfast._transport import Transport
 from holdfast._transport_cache import Token
 
@@ -16,13 +17,22 @@ __all__ = ["AdapterConfig", "Binding"]
 class AdapterConfig:
     """What an adapter's facades need to know of it. No reference to the adapter, which must be collectable."""
 
-    __slots__ = ("__weakref__", "epoch", "limits", "resolver", "shared", "timeouts", "token")
+    __slots__ = ("__weakref__", "epoch", "limits", "resolver", "shared", "timeouts", "token", "trace")
 
-    def __init__(self, limits: Limits, timeouts: Timeouts, *, shared: bool, resolver: Resolver | None) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        timeouts: Timeouts,
+        *,
+        shared: bool,
+        resolver: Resolver | None,
+        trace: Trace | None = None,
+    ) -> None:
         self.limits = limits
         self.timeouts = timeouts
         self.shared = shared
         self.resolver = resolver
+        self.trace = trace
         self.token = Token()
         self.epoch = 0
         """Grows when the adapter is closed: its facades look their transports up again."""

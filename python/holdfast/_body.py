@@ -10,7 +10,7 @@ import http.client
 import ssl
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
-from holdfast import _core
+from holdfast import _core, _leaks
 from holdfast._deadline import Exchange
 from holdfast._errors import BodyStallTimeout, IncompleteBody, InvalidResponse
 from holdfast._look import HTTPLook
@@ -41,6 +41,10 @@ class Lease(Protocol):
     def conn(self) -> Any:
         """The connection."""
 
+    @property
+    def shown(self) -> str:
+        """The URL that it was taken for, without secrets."""
+
     def release(self) -> None:
         """The connection is fit for another request."""
 
@@ -66,6 +70,7 @@ class Body(HTTPLook):
         "_left",
         "_msg",
         "_pos",
+        "_size",
         "_sock",
         "_stop",
         "debuglevel",
@@ -110,6 +115,8 @@ class Body(HTTPLook):
         self.debuglevel = 0
         if kind == _core.BODY_NONE:
             self._end()
+        elif _leaks.limit is not None:
+            _leaks.remember(lease)
 
     @property
     def conn(self) -> WireConnection | None:
@@ -274,6 +281,8 @@ class Body(HTTPLook):
             raise
         finally:
             self._busy = False
+        if _leaks.held:
+            _leaks.touch(self._lease)
         if not data or exchange.cancelled or self._stop:
             self._check_over()
         return data
@@ -400,10 +409,19 @@ class Body(HTTPLook):
             if conn is not None:
                 conn.interrupt()
             return
-        if conn is None or not self.head[8] or not self._drain(conn):
+        if conn is None or not self.head[8] or not self._drained(conn):
             self._abort(CloseReason.UNDRAINED_BODY if self.head[8] else CloseReason.NOT_REUSABLE)
         else:
             self._end()
+
+    def _drained(self, conn: WireConnection) -> bool:
+        tracer = self._exchange.tracer
+        if tracer is None:
+            return self._drain(conn)
+        self._size = 0
+        saved = self._drain(conn)
+        tracer.tell("drained", size=self._size)
+        return saved
 
     def _drain(self, conn: WireConnection) -> bool:
         """Reads and drops the rest; whether the connection then stands at the end of the message."""
@@ -453,3 +471,5 @@ class Body(HTTPLook):
     def _count(self, n: int) -> None:
         if self._lease is not None:
             self._lease.drained(n)
+        if self._exchange.tracer is not None:
+            self._size += n

@@ -114,6 +114,22 @@ class Limits:
     Every field but ``max_connections``, ``max_idle`` and ``per_host`` may be given; of several keys that fit, the
     most specific wins, field by field."""
 
+    @classmethod
+    def service(cls, **changes: Any) -> Limits:
+        """What suits a service that calls others: at most 50 connections per host, of which 20 are kept; 100 over all.
+
+        ``changes`` are fields with other values. docs/tuning.md says where the numbers come from.
+        """
+        return cls(
+            **{
+                "max_connections_per_host": 50,
+                "max_idle_per_host": 20,
+                "max_idle": 100,
+                "idle_timeout": 90.0,
+                **changes,
+            }
+        )
+
     def __post_init__(self) -> None:
         _check_count("Limits", "max_connections", self.max_connections, 1, optional=True)
         _check_count("Limits", "max_idle", self.max_idle, 0, optional=False)
@@ -185,6 +201,14 @@ class Timeouts:
     """How long a request with ``Expect: 100-continue`` waits for 100 before its body is sent anyway.
 
     (Go ``ExpectContinueTimeout``; RFC 9110 section 10.1.1.)"""
+
+    @classmethod
+    def service(cls, **changes: Any) -> Timeouts:
+        """What suits a service that calls others: 5 s to connect, 30 s in all; a body that streams longer needs another.
+
+        ``changes`` are fields with other values. docs/tuning.md says where the numbers come from.
+        """
+        return cls(**{"connect": 5.0, "tls_handshake": 10.0, "expect_continue": 1.0, "total": 30.0, **changes})
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):

@@ -19,7 +19,7 @@ from typing import Any
 import urllib3.connection
 from urllib3.util.wait import wait_for_socket
 
-from holdfast import _core
+from holdfast import _core, _leaks
 from holdfast._body import Body, Head
 from holdfast._deadline import Exchange, current
 from holdfast._dial import DialBudget
@@ -141,7 +141,7 @@ class WireConnection(DialledConnection):
             if exchange.cancelled:
                 exchange.check()
             if hears and self.written and readable(self.fd):
-                self._hear()
+                self._hear(exchange)
             sock = self._wait_at_most(0.0)
             try:
                 n = sock.send(view[:UPLOAD_PIECE])
@@ -150,7 +150,7 @@ class WireConnection(DialledConnection):
             self.written = True
             view = view[n:]
 
-    def _hear(self) -> bool:
+    def _hear(self, exchange: Exchange) -> bool:
         """Takes what the server says during an upload; whether it was an interim 100. A final head ends the upload."""
         try:
             data = self._wait_at_most(0.0).recv(RECEIVE)
@@ -159,6 +159,9 @@ class WireConnection(DialledConnection):
         self._early += data
         if not data:
             raise EarlyAnswer("the server ended the connection during the upload")
+        tracer = exchange.tracer
+        if tracer is not None and not self.answered:
+            tracer.tell("first_response_byte")
         self.answered = True
         while self._early:
             if len(self._early) > self._room:
@@ -173,6 +176,8 @@ class WireConnection(DialledConnection):
                 raise EarlyAnswer("the server answered before the upload ended")
             self._early = self._early[head[5] :]
             self._room -= head[5]
+            if tracer is not None:
+                tracer.tell("got_1xx", status=head[0])
             if head[0] == 100:
                 return True
         return False
@@ -226,7 +231,7 @@ class WireConnection(DialledConnection):
                 exchange.check()
                 return
             exchange.check()
-            if not type(self).own_wire() or self._hear():
+            if not type(self).own_wire() or self._hear(exchange):
                 return
 
     # -- reading ----------------------------------------------------------------------------------------------------
@@ -262,6 +267,8 @@ class WireConnection(DialledConnection):
     def read_head(self, exchange: Exchange, to_head: bool) -> tuple[Head, bytes]:
         """The final head and the bytes behind it. Interim ones are skipped, and use up the room for it."""
         seconds = exchange.timeouts.response_header
+        if exchange.tracer is not None:
+            exchange.tracer.tell("wrote_request")
         try:
             return self._final_head(exchange, to_head, None if seconds is None else time.monotonic() + seconds)
         except TimeoutError as error:
@@ -278,6 +285,8 @@ class WireConnection(DialledConnection):
             if not data:
                 exchange.check()
                 raise http.client.RemoteDisconnected("Remote end closed connection without response")
+            if exchange.tracer is not None and not self.answered:
+                exchange.tracer.tell("first_response_byte")
             self.answered = True
             try:
                 head = _core.parse_head(data, to_head, self._room)
@@ -295,6 +304,8 @@ class WireConnection(DialledConnection):
                     head = (*head[:8], False, head[9])
                 return head, data
             self._room -= size
+            if exchange.tracer is not None:
+                exchange.tracer.tell("got_1xx", status=status)
             if not data:
                 data = self.receive(RECEIVE, exchange, until=until)
 
@@ -381,12 +392,16 @@ class WireConnection(DialledConnection):
 
         kind = type(self).response_class
         made: Any = kind
+        if exchange.tracer is not None:
+            exchange.tracer.tell("wrote_request")
         self.response_class = lambda sock, **kwargs: made(DeadlineSocket(sock, left), **kwargs)  # type: ignore[assignment]
         try:
             response: Any = super().getresponse()
         finally:
             del self.response_class
         heads.clear()
+        if exchange.tracer is not None:
+            exchange.tracer.tell("first_response_byte")
         if not self.whole:
             response._original_response.will_close = True
         exchange.lease = None  # ours until the response ends: `let_go`
@@ -394,6 +409,8 @@ class WireConnection(DialledConnection):
         response.__class__ = PooledHTTPResponse
         response.enforce_content_length = response.__dict__.pop("enforce_content_length")
         response._lease = lease
+        if _leaks.limit is not None:
+            _leaks.remember(lease)
         response._travel = Travel(self, exchange, lease.slot.served, lease.slot.idle_seconds)
         return response
 

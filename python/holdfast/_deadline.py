@@ -13,6 +13,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from holdfast import _trace
 from holdfast._config import Timeouts, _check_seconds
 from holdfast._errors import Cancelled, DeadlineExceeded, HoldfastError, carry
 
@@ -134,17 +135,21 @@ class Exchange:
         "timeouts",
         "total",
         "total_at",
+        "tracer",
         "url",
         "wait",
         "writing_since",
     )
 
-    def __init__(self, timeouts: Timeouts, dial_bound: float | None, host: str, url: Any = "") -> None:
+    def __init__(
+        self, timeouts: Timeouts, dial_bound: float | None, host: str, url: Any = "", trace: _trace.Trace | None = None
+    ) -> None:
         self.timeouts = timeouts
         self.dial_bound = dial_bound
         """A ``connect`` given for the call: bounds queue and dial, each as a whole, as in requests."""
         self.host = host
         self.url = url
+        self.tracer = None if trace is None and _trace.process is None else _trace.Tracer(trace)
         self.started = started = time.monotonic()
         self.queued = self.sending = self.wait = 0.0
         self.writing_since = started

@@ -10,13 +10,16 @@ import os
 import socket
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from urllib3.exceptions import LocationParseError
 from urllib3.util import connection as urllib3_connection
 
 from holdfast._config import Timeouts
 from holdfast._eyeballs import UNDER_WAY, interleaved, race
+
+if TYPE_CHECKING:
+    from holdfast._trace import Tracer
 
 __all__ = ["DialBudget", "Resolver", "is_numeric", "open_socket"]
 
@@ -45,10 +48,19 @@ class DialBudget:
         "spent",
         "timeouts",
         "total_at",
+        "tracer",
     )
 
-    def __init__(self, timeouts: Timeouts, whole: float | None, total_at: float | None, since: float) -> None:
+    def __init__(
+        self,
+        timeouts: Timeouts,
+        whole: float | None,
+        total_at: float | None,
+        since: float,
+        tracer: Tracer | None = None,
+    ) -> None:
         self.timeouts = timeouts
+        self.tracer = tracer
         self.began = time.monotonic()
         self._whole = whole
         """A ``connect`` given for the call bounds all phases together, as in requests, and the queue before them:
@@ -120,18 +132,41 @@ def open_socket(
         host.encode("idna")
     except UnicodeError:
         raise LocationParseError(f"{host!r}, label empty or too long") from None
-    started = time.monotonic()
-    if resolver is not None:
-        addresses = resolver(host, port)
-    else:
-        # Looked up at each call: tests and proxies replace it.
-        addresses = socket.getaddrinfo(host, port, urllib3_connection.allowed_gai_family(), socket.SOCK_STREAM)
-    budget.dns = time.monotonic() - started
+    addresses = _addresses(host, port, budget, resolver)
     if len(addresses) == 1:
         return _connect(addresses[0], budget, source_address, socket_options)
-    sock = race(interleaved(addresses), lambda address: _start(address, source_address, socket_options), budget.left)
+    sock = race(
+        interleaved(addresses),
+        lambda address: _start(address, source_address, socket_options),
+        budget.left,
+        told=lambda address, began, error: _tell_connect(budget, address, began, error),
+    )
     sock.settimeout(budget.left())
     return sock
+
+
+def _addresses(host: str, port: int, budget: DialBudget, resolver: Resolver | None) -> Sequence[tuple[Any, ...]]:
+    started = time.monotonic()
+    tracer = None if budget.tracer is None or is_numeric(host) else budget.tracer
+    try:
+        if resolver is not None:
+            addresses = resolver(host, port)
+        else:
+            # Looked up at each call: tests and proxies replace it.
+            addresses = socket.getaddrinfo(host, port, urllib3_connection.allowed_gai_family(), socket.SOCK_STREAM)
+    except Exception as error:
+        if tracer is not None:
+            tracer.tell("dns", seconds=time.monotonic() - started, error=error)
+        raise
+    budget.dns = time.monotonic() - started
+    if tracer is not None:
+        tracer.tell("dns", seconds=budget.dns, address=tuple(address[4] for address in addresses))
+    return addresses
+
+
+def _tell_connect(budget: DialBudget, address: tuple[Any, ...], began: float, error: BaseException | None) -> None:
+    if budget.tracer is not None:
+        budget.tracer.tell("connect", address=address[4], seconds=time.monotonic() - began, error=error)
 
 
 def _prepared(address: tuple[Any, ...], source_address: tuple[str, int] | None, socket_options: Any) -> socket.socket:
@@ -152,13 +187,16 @@ def _connect(
     address: tuple[Any, ...], budget: DialBudget, source_address: tuple[str, int] | None, socket_options: Any
 ) -> socket.socket:
     left = budget.left()
+    began = time.monotonic()
     sock = _prepared(address, source_address, socket_options)
     try:
         sock.settimeout(left)
         sock.connect(address[4])
-    except BaseException:
+    except BaseException as error:
         sock.close()
+        _tell_connect(budget, address, began, error)
         raise
+    _tell_connect(budget, address, began, None)
     return sock
 
 

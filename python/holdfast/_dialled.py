@@ -133,16 +133,24 @@ class DialledConnection(urllib3.connection.HTTPConnection):
             self.connect()
             if budget.phase == TLS:
                 budget.leave(TLS, self._phase_began)
+                self._tell_tls(budget, None)
             self._established(budget)
         except TimeoutError as error:
             if budget.phase == TLS:
+                self._tell_tls(budget, error)
                 self._tls_timed_out(budget, error)
             raise
-        except BaseException:
+        except BaseException as error:
             self.close()
+            if budget.phase == TLS:
+                self._tell_tls(budget, error)
             raise
         finally:
             self.budget = None
+
+    def _tell_tls(self, budget: DialBudget, error: BaseException | None) -> None:
+        if budget.tracer is not None:
+            budget.tracer.tell("tls", seconds=time.monotonic() - self._phase_began, error=error)
 
     def _established(self, budget: DialBudget) -> None:
         sock: Any = self.sock

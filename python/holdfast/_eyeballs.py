@@ -41,35 +41,41 @@ def race(
     left: Callable[[], float | None],
     wait: Callable[[Iterable[socket.socket], float | None], list[socket.socket]] | None = None,
     now: Callable[[], float] = time.monotonic,
+    told: Callable[[tuple[Any, ...], float, BaseException | None], None] = lambda address, began, error: None,
 ) -> socket.socket:
     """The first socket that connects; all others are closed. The last error if none does.
 
     ``start`` gives a non-blocking socket whose connect is under way, ``left`` the seconds until the end or raises
-    ``TimeoutError``; ``wait`` gives those that have an outcome, or nothing once the time is over.
+    ``TimeoutError``; ``wait`` gives those that have an outcome, or nothing once the time is over. ``told`` hears what
+    became of each address that was tried to its end, and when that began.
     """
     wait = wait or _ready
     waiting = list(reversed(addresses))
-    trying: dict[socket.socket, None] = {}
+    trying: dict[socket.socket, tuple[tuple[Any, ...], float]] = {}
     error: OSError | None = None
     next_at = now()
     try:
         while waiting or trying:
             remaining = left()
             if waiting and (not trying or now() >= next_at):
-                next_at = now() + STAGGER
+                address, began = waiting.pop(), now()
+                next_at = began + STAGGER
                 try:
-                    trying[start(waiting.pop())] = None
+                    trying[start(address)] = address, began
                 except OSError as caught:
                     error, next_at = caught, now()
+                    told(address, began, error)
                 continue
             pause = max(next_at - now(), 0.0) if waiting else None
             for sock in wait(trying, min((t for t in (pause, remaining) if t is not None), default=None)):
                 number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-                del trying[sock]
+                address, began = trying.pop(sock)
                 if number == 0:
+                    told(address, began, None)
                     return sock
                 sock.close()
                 error, next_at = OSError(number, os.strerror(number)), now()
+                told(address, began, error)
         raise error if error is not None else OSError("getaddrinfo returns an empty list")
     finally:
         error = None  # else the traceback's frame and the error keep each other alive

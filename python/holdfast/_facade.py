@@ -422,7 +422,7 @@ class HTTPSFacade(Facade, HTTPSConnectionPool):
 def exchange_for(facade: Facade, timeout: Any) -> Exchange:
     """An exchange for a caller who came past the adapter, with urllib3's timeout."""
     timeouts, bound = merge(facade.config.timeouts, facade._get_timeout(timeout))
-    return Exchange(timeouts, bound, facade.host_line)
+    return Exchange(timeouts, bound, facade.host_line, trace=facade.config.trace)
 
 
 @functools.lru_cache(maxsize=64)

@@ -39,8 +39,8 @@ class Ledger(Generic[C]):
         """Least recently used first."""
         self.queues: dict[HostPool[C], None] = {}
         """Hosts with queued waiters."""
-        self.doomed: deque[C] = deque()
-        """Connections that no pool knows any more; the owner closes them outside its lock."""
+        self.doomed: deque[tuple[Slot[C], CloseReason, str]] = deque()
+        """Connections that no pool knows any more, why, and whose; the owner closes them outside its lock."""
         self.tickets = 0
         self.shut: CloseReason | None = None
         """Once set, a returned connection is closed for this reason."""
@@ -216,24 +216,28 @@ class HostPool(Generic[C]):
 
     # -- a lease's way out ------------------------------------------------------------------------------------------
 
-    def release(self, slot: Slot[C], now: float) -> None:
-        """A connection came back fit for use: to the oldest waiter that may have it, else it goes idle."""
+    def release(self, slot: Slot[C], now: float) -> bool:
+        """A connection came back fit for use: to the oldest waiter that may have it, else it goes idle.
+
+        Whether it was kept: it may be too old, or its transport shut.
+        """
         reason = self._ledger.shut or self._worn(slot, now)
         if reason is not None:
             self.discard(slot, reason)
-            return
+            return False
         if self._waiters and (waiter := self._next_waiter(slot)) is not None:
             slot.idle_seconds = 0.0
             self._hand_over(slot, waiter, now)
-            return
+            return True
         self.in_use -= 1
         self._push_idle(slot, now)
+        return True
 
     def discard(self, slot: Slot[C], reason: CloseReason) -> None:
         """A connection came back unfit; its permit is free."""
         self.in_use -= 1
         self._count_close(reason)
-        self._ledger.doomed.append(slot.conn)
+        self._ledger.doomed.append((slot, reason, self.origin))
         self._ledger.permits -= 1
         self._ledger.serve()
 
@@ -428,7 +432,7 @@ class HostPool(Generic[C]):
         self._remove_idle(slot)
         self._count_close(reason)
         self._ledger.permits -= 1
-        self._ledger.doomed.append(slot.conn)
+        self._ledger.doomed.append((slot, reason, self.origin))
 
     def _count_close(self, reason: CloseReason) -> None:
         closed = self.counters.closed

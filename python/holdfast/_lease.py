@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from holdfast import _leaks
 from holdfast._config import HostLimits
 from holdfast._slot import Slot
 from holdfast._statistics import CloseReason
@@ -32,6 +33,11 @@ class Lease:
         """The connection."""
         return self.slot.conn
 
+    @property
+    def shown(self) -> str:
+        """The URL that it was taken for, without secrets."""
+        return without_secrets(str(self.url))
+
     def release(self) -> None:
         """The connection stands at the end of a message and may serve another."""
         transport = self.transport
@@ -54,6 +60,7 @@ class Lease:
     def __del__(self) -> None:
         transport = self.transport
         if transport is not None:
+            _leaks.forget(self)
             transport.orphan(self.host, self.slot, self.url)
 
 

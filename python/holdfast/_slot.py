@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 __all__ = ["QueueLimit", "Slot", "Waiter"]
 
@@ -17,12 +17,14 @@ class QueueLimit(Exception):
 class Slot(Generic[C]):
     """A connection as its pool knows it."""
 
-    __slots__ = ("conn", "good_until", "hint", "idle_seconds", "idle_since", "owner", "retire_at", "served")
+    __slots__ = ("conn", "good_until", "hint", "idle_seconds", "idle_since", "owner", "retire_at", "served", "trace")
 
     def __init__(self, conn: C, retire_at: float | None) -> None:
         self.conn = conn
         self.retire_at = retire_at
         self.served = 0
+        self.trace: Any = None
+        """The ``Trace`` of the adapter that used it last, which hears of its end."""
         self.owner: object | None = None
         """Who alone may use it, since authentication was bound to it (NTLM, Negotiate)."""
         self.hint: float | None = None

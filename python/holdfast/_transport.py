@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from holdfast import _leaks, _trace
 from holdfast._config import Limits
 from holdfast._host_pool import HostPool, Ledger
 from holdfast._lease import Lease, without_secrets
@@ -24,10 +25,16 @@ from holdfast._reaper import reaper
 from holdfast._slot import Slot
 from holdfast._statistics import CloseReason, Counters, TransportStatistics, total
 
-__all__ = ["Transport"]
+__all__ = ["Transport", "origin_of"]
 
 QUIET_HOSTS = 256
 """Hosts without any connection that are remembered; beyond it they are folded into the transport's counts."""
+
+
+def origin_of(place: tuple[str, str, int]) -> str:
+    """The origin as statistics show it."""
+    scheme, name, port = place
+    return f"{scheme}://[{name}]:{port}" if ":" in name else f"{scheme}://{name}:{port}"
 
 
 class _Tidy:
@@ -85,16 +92,26 @@ class Transport:
         doomed = self._ledger.doomed
         closed = False
         while doomed:
-            # Another thread was faster; or a close failed, which must not cost our caller what it was just given.
-            with contextlib.suppress(IndexError, OSError):
-                conn = doomed.popleft()
-                closed = True
-                conn.close()
+            try:
+                slot, reason, origin = doomed.popleft()
+            except IndexError:  # another thread was faster
+                break
+            closed = True
+            with contextlib.suppress(OSError):  # must not cost our caller what it was just given
+                slot.conn.close()
+            if slot.trace is not None or _trace.process is not None:
+                self.tell(slot, "closed", origin, reason=reason)
         if closed and self.on_quiet is not None and not self._ledger.permits:
             self.on_quiet(self)
         if self._orphans:
             # A finalizer found the lock taken, by us: it left the work to whoever let go.
             self.sweep()
+
+    def tell(self, slot: Slot[Any], moment: str, origin: str, **fields: Any) -> None:
+        """Tells of a moment of a connection that is no call's, or no call's any more."""
+        facts = getattr(slot.conn, "facts", None)  # a foreign connection has none
+        number = None if facts is None else facts.number
+        _trace.announce(slot.trace, moment, transport=self.name, host=origin, connection=number, **fields)
 
     def _adopt(self) -> None:
         """Ends the leases that finalizers found. The lock is held."""
@@ -118,6 +135,8 @@ class Transport:
         if sys.is_finalizing():
             return
         self.sweep()
+        if slot.trace is not None or _trace.process is not None:
+            self.tell(slot, "leaked", host.origin)
         import warnings  # noqa: PLC0415  # a finalizer may run while modules are torn down
 
         with contextlib.suppress(Exception):
@@ -132,10 +151,8 @@ class Transport:
         if pool is None:
             if len(self._hosts) >= QUIET_HOSTS:
                 self._forget_quiet_hosts()
-            scheme, name, port = place
-            shown = f"[{name}]" if ":" in name else name
-            limits = self.limits.for_host(scheme, name, port)
-            pool = HostPool(f"{scheme}://{shown}:{port}", limits, self._ledger, random.random)
+            limits = self.limits.for_host(*place)
+            pool = HostPool(origin_of(place), limits, self._ledger, random.random)
             self._hosts[place] = pool
         return pool
 
@@ -156,11 +173,15 @@ class Transport:
                 return
             lease.transport = None
             if reason is None:
-                lease.host.release(lease.slot, time.monotonic())
+                kept = lease.host.release(lease.slot, time.monotonic())
                 idle = bool(self._ledger.idle)
             else:
                 lease.host.discard(lease.slot, reason)
-                idle = False
+                idle = kept = False
+        if _leaks.held:
+            _leaks.forget(lease)
+        if kept and (lease.slot.trace is not None or _trace.process is not None):
+            self.tell(lease.slot, "put_idle", lease.host.origin)
         if self._ledger.doomed or self._orphans:
             self._after()
         if idle:

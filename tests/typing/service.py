@@ -70,9 +70,19 @@ def figures() -> int:
     return assert_type(stats.idle + stats.in_use, int)
 
 
+class Watching(holdfast.Trace):
+    """A hook of one's own."""
+
+    def closed(self, event: holdfast.TraceEvent) -> None:
+        print(event.reason, assert_type(event.seconds, float | None), assert_type(event.connection, int | None))
+
+
 def main() -> None:
     """All of it."""
     holdfast.install(limits=holdfast.Limits(max_idle=10))
+    holdfast.set_trace(Watching())
+    holdfast.find_leaks(after=30.0)
+    holdfast.log_statistics(every=None)
     scope = holdfast.CancelScope()
     for session in clients():
         calls(session, scope)
@@ -80,6 +90,8 @@ def main() -> None:
     figures()
     holdfast.close_idle_connections()
     holdfast.uninstall()
+    holdfast.set_trace(None)
+    holdfast.find_leaks(None)
 
 
 if __name__ == "__main__":
