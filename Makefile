@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 # The interpreter that the core is built for; pyo3 would look for another one on PATH.
 export PYO3_PYTHON = $(CURDIR)/$(BIN)/python
 
-.PHONY: help demo test bench bench-once abi sdist idle-cost lint core-test core-memory core-cases wheel lock soak suite compat docs types torture clean
+.PHONY: help demo test bench bench-once abi provider sdist idle-cost lint core-test core-memory core-cases wheel lock soak suite compat docs types torture clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -67,6 +67,9 @@ types: wheel $(VENV)-docs/.tools ## typed programs that use all of it, under myp
 bench: $(INSTALLED) ## the benchmarks, with ratios to the stock adapter and to a bare socket loop
 	$(BIN)/python -m pytest benches -q --benchmark-columns=median --benchmark-disable-gc $(ARGS)
 
+provider: $(INSTALLED) ## the example of a controller's resource client, before and after
+	$(BIN)/python examples/provider/run.py
+
 abi: $(INSTALLED) ## the wheel for every Python against one for this Python alone
 	rm -rf dist/abi
 	$(BIN)/maturin build -q --release --locked --out dist/abi --no-default-features --features python --interpreter $(BIN)/python
@@ -104,8 +107,8 @@ core-cases: $(VENV)/.tools ## the core's properties with many cases (CASES=10000
 	PROPTEST_CASES=$(or $(CASES),100000) cargo test --release --locked --no-default-features --lib
 
 lint: $(INSTALLED) ## ruff, mypy --strict, the stub against the extension
-	$(BIN)/ruff check python tests benches
-	$(BIN)/ruff format --check python tests benches
+	$(BIN)/ruff check python tests benches examples
+	$(BIN)/ruff format --check python tests benches examples
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest holdfast._core
 
