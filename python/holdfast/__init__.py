@@ -4,6 +4,7 @@ Read it from the top down; each module imports only from those below it:
 
 ========================  ==========================================================================
 ``_install``              mount, install, Session: how an adapter gets onto a session
+``prometheus``            metrics, if its client is installed; ``opentelemetry`` likewise; ``_series`` bounds both
 ``_log_statistics``       a line per transport, every so often
 ``_unix``                 http+unix://, HTTP over unix sockets
 ``_adapter``              PooledAdapter: one call of requests, errors translated

@@ -243,7 +243,7 @@ def redial(transport: Transport, lease: Lease, exchange: Exchange, dialer: Diale
     tracer = exchange.tracer
     if tracer is not None:
         tracer.tell("stale_retry", reason=reason)
-        tracer.tell("closed", reason=reason)
+        tracer.tell("closed", reason=reason, seconds=time.monotonic() - slot.made_at)
     began = time.monotonic()
     try:
         if (dialer.numeric and not exchange.scopes) or sys.is_finalizing():

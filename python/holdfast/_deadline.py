@@ -149,7 +149,7 @@ class Exchange:
         """A ``connect`` given for the call: bounds queue and dial, each as a whole, as in requests."""
         self.host = host
         self.url = url
-        self.tracer = None if trace is None and _trace.process is None else _trace.Tracer(trace)
+        self.tracer = _trace.Tracer(trace) if trace is not None or _trace.process else None
         self.started = started = time.monotonic()
         self.queued = self.sending = self.wait = 0.0
         self.writing_since = started

@@ -182,7 +182,7 @@ class HostPool(Generic[C]):
         counters.created += 1
         counters.dial_seconds += seconds
         counters.tls_handshakes += tls
-        slot = Slot(conn, self._retirement(now))
+        slot = Slot(conn, now, self._retirement(now))
         if waiter is None:
             counters.acquired += 1
             slot.served = 1
@@ -211,7 +211,7 @@ class HostPool(Generic[C]):
         fresh = self.dialed(conn, now, None, tls=tls, seconds=seconds)
         self.counters.acquired -= 1
         assert fresh is not None  # without a waiter `dialed` gives the slot
-        slot.conn, slot.retire_at, slot.served = conn, fresh.retire_at, 1
+        slot.conn, slot.made_at, slot.retire_at, slot.served = conn, now, fresh.retire_at, 1
         slot.hint, slot.idle_seconds = None, 0.0
 
     # -- a lease's way out ------------------------------------------------------------------------------------------

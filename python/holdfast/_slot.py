@@ -17,10 +17,22 @@ class QueueLimit(Exception):
 class Slot(Generic[C]):
     """A connection as its pool knows it."""
 
-    __slots__ = ("conn", "good_until", "hint", "idle_seconds", "idle_since", "owner", "retire_at", "served", "trace")
+    __slots__ = (
+        "conn",
+        "good_until",
+        "hint",
+        "idle_seconds",
+        "idle_since",
+        "made_at",
+        "owner",
+        "retire_at",
+        "served",
+        "trace",
+    )
 
-    def __init__(self, conn: C, retire_at: float | None) -> None:
+    def __init__(self, conn: C, made_at: float, retire_at: float | None) -> None:
         self.conn = conn
+        self.made_at = made_at
         self.retire_at = retire_at
         self.served = 0
         self.trace: Any = None

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from holdfast._statistics import CloseReason, _Record
 
-__all__ = ["Trace", "TraceEvent", "Tracer", "announce", "process", "set_trace"]
+__all__ = ["Trace", "TraceEvent", "Tracer", "announce", "observe", "process", "set_trace", "stop_observing"]
 
 _log = logging.getLogger("holdfast")
 
@@ -31,7 +31,7 @@ class TraceEvent(_Record):
     idle_seconds: float | None = None
     """How long it was idle before."""
     seconds: float | None = None
-    """How long the step took."""
+    """How long the step took; of ``closed``, how long the connection lived."""
     address: Any = None
     """The address that was connected to; for ``dns`` a tuple of all that were found."""
     error: BaseException | None = None
@@ -103,24 +103,40 @@ class Trace:
 
 
 _NOTHING = {name: hook for name, hook in vars(Trace).items() if not name.startswith("_")}
-process: Trace | None = None
+process: tuple[Trace, ...] = ()
 """Who hears of everything. The hot path looks here before it makes a call."""
+_set: Trace | None = None
+"""The one of ``set_trace``."""
 _complained: set[tuple[type, str]] = set()
 
 
 def set_trace(trace: Trace | None) -> None:
     """Tells ``trace`` of every transport of the process, beside what adapters have of their own. None: nobody."""
-    global process  # noqa: PLW0603  # one value per process
+    global _set  # noqa: PLW0603  # one value per process
     if trace is not None and not isinstance(trace, Trace):
         raise TypeError(f"trace must be a holdfast.Trace, not {type(trace).__name__}")
-    process = trace
+    if _set is not None:
+        stop_observing(_set)
+    _set = trace
+    if trace is not None:
+        observe(trace)
+
+
+def observe(trace: Trace) -> None:
+    """Tells ``trace`` of everything, beside others."""
+    global process  # noqa: PLW0603  # one value per process
+    process = (*process, trace)
+
+
+def stop_observing(trace: Trace) -> None:
+    """No longer."""
+    global process  # noqa: PLW0603  # one value per process
+    process = tuple(one for one in process if one is not trace)
 
 
 def announce(own: Trace | None, moment: str, **fields: Any) -> None:
     """Tells ``own`` and the process's trace."""
-    for trace in (own,) if own is process else (own, process):
-        if trace is None:
-            continue
+    for trace in process if own is None or own in process else (own, *process):
         try:
             hook = getattr(trace, moment)
             if getattr(hook, "__func__", None) is not _NOTHING[moment]:

@@ -99,8 +99,8 @@ class Transport:
             closed = True
             with contextlib.suppress(OSError):  # must not cost our caller what it was just given
                 slot.conn.close()
-            if slot.trace is not None or _trace.process is not None:
-                self.tell(slot, "closed", origin, reason=reason)
+            if slot.trace is not None or _trace.process:
+                self.tell(slot, "closed", origin, reason=reason, seconds=time.monotonic() - slot.made_at)
         if closed and self.on_quiet is not None and not self._ledger.permits:
             self.on_quiet(self)
         if self._orphans:
@@ -135,7 +135,7 @@ class Transport:
         if sys.is_finalizing():
             return
         self.sweep()
-        if slot.trace is not None or _trace.process is not None:
+        if slot.trace is not None or _trace.process:
             self.tell(slot, "leaked", host.origin)
         import warnings  # noqa: PLC0415  # a finalizer may run while modules are torn down
 
@@ -180,7 +180,7 @@ class Transport:
                 idle = kept = False
         if _leaks.held:
             _leaks.forget(lease)
-        if kept and (lease.slot.trace is not None or _trace.process is not None):
+        if kept and (lease.slot.trace is not None or _trace.process):
             self.tell(lease.slot, "put_idle", lease.host.origin)
         if self._ledger.doomed or self._orphans:
             self._after()
