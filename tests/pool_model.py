@@ -249,7 +249,7 @@ class World:
         lease = self.leases.pop(self.chance.randrange(len(self.leases)))
         lease.conn.close()
         with self.transport._tidy, self.transport._lock:
-            lease.host.redial(CloseReason.CLOSED_BY_SERVER)
+            lease.host.redial(lease.slot, CloseReason.CLOSED_BY_SERVER)
         self.redials.append(lease)
 
     def end_redial(self, ok: bool) -> None:
@@ -345,6 +345,7 @@ class World:
             assert shot.idle - host.inspected <= host.limits.max_idle_per_host
             assert min(shot.idle, shot.in_use, shot.dialing, shot.waiting) >= 0
             assert shot.created == shot.idle + shot.in_use + sum(shot.closed.values())
+            assert len(host.slots) == shot.idle + shot.in_use, "slots"
             name = shot.origin.split("/")[2].split(":")[0]
             stack = [slot.conn for slot in host.idle]
             assert stack == self.idle[name], "the idle stack"

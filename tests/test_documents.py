@@ -61,6 +61,9 @@ def test_the_code_blocks_run(page: Path, examples: Server) -> None:
     for block in BLOCK.finditer(page.read_text()):
         line = page.read_text()[: block.start()].count("\n") + 1
         exec(compile("\n" * line + block[1], str(page), "exec"), names)
+    if "server" in names:  # of looking-in.md
+        names["server"].shutdown()
+        names["server"].server_close()
     for switch in (holdfast.log_statistics, holdfast.find_leaks, holdfast.set_trace):
         switch(None)
     holdfast.uninstall()

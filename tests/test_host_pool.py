@@ -55,6 +55,7 @@ class World:
             shot = host.snapshot(now)
             held += shot.idle + shot.in_use + shot.dialing
             assert shot.created == shot.idle + shot.in_use + sum(shot.closed.values())
+            assert len(host.slots) == shot.idle + shot.in_use
             cap = host.limits.max_connections_per_host
             assert cap is None or shot.idle + shot.in_use + shot.dialing <= cap
         assert held == self.ledger.permits
@@ -358,7 +359,7 @@ def test_a_stale_retry_keeps_its_permit_and_the_books_add_up() -> None:
     slot = world.lease()
     assert slot is not None
     host = world.host()
-    host.redial(CloseReason.CLOSED_BY_SERVER)
+    host.redial(slot, CloseReason.CLOSED_BY_SERVER)
     world.check()
     assert host.dialing == 1
     host.redialed(slot, 7, 1.0, tls=False, seconds=0.1)

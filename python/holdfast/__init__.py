@@ -4,6 +4,7 @@ Read it from the top down; each module imports only from those below it:
 
 ========================  ==========================================================================
 ``_install``              mount, install, Session: how an adapter gets onto a session
+``debug``                 a page that shows the pools, as a WSGI application
 ``prometheus``            metrics, if its client is installed; ``opentelemetry`` likewise; ``_series`` bounds both
 ``_log_statistics``       a line per transport, every so often
 ``_unix``                 http+unix://, HTTP over unix sockets

@@ -238,7 +238,7 @@ def redial(transport: Transport, lease: Lease, exchange: Exchange, dialer: Diale
     slot, host = lease.slot, lease.host
     slot.conn.close()
     with transport._tidy, transport._lock:
-        host.redial(reason)
+        host.redial(slot, reason)
     exchange.stale_retries += 1
     tracer = exchange.tracer
     if tracer is not None:

@@ -77,6 +77,8 @@ class HostPool(Generic[C]):
         self.dialing = 0
         self.inspected = 0
         """Idle connections that somebody looks at just now, neither on the stack nor leased; shown as idle."""
+        self.slots: dict[Slot[C], None] = {}
+        """Every connection there is, idle or in use: for those who look, the pool itself counts."""
         self._ledger = ledger
         self._chance = chance
         self.idle: OrderedDict[Slot[C], None] = OrderedDict()
@@ -183,6 +185,7 @@ class HostPool(Generic[C]):
         counters.dial_seconds += seconds
         counters.tls_handshakes += tls
         slot = Slot(conn, now, self._retirement(now))
+        self.slots[slot] = None
         if waiter is None:
             counters.acquired += 1
             slot.served = 1
@@ -199,8 +202,9 @@ class HostPool(Generic[C]):
         self._ledger.permits -= 1
         self._ledger.serve()
 
-    def redial(self, reason: CloseReason) -> None:
+    def redial(self, slot: Slot[C], reason: CloseReason) -> None:
         """A leased connection was closed and its permit goes back to dialling: a stale retry."""
+        del self.slots[slot]
         self._count_close(reason)
         self.in_use -= 1
         self.dialing += 1
@@ -211,6 +215,8 @@ class HostPool(Generic[C]):
         fresh = self.dialed(conn, now, None, tls=tls, seconds=seconds)
         self.counters.acquired -= 1
         assert fresh is not None  # without a waiter `dialed` gives the slot
+        del self.slots[fresh]
+        self.slots[slot] = None
         slot.conn, slot.made_at, slot.retire_at, slot.served = conn, now, fresh.retire_at, 1
         slot.hint, slot.idle_seconds = None, 0.0
 
@@ -237,6 +243,7 @@ class HostPool(Generic[C]):
         """A connection came back unfit; its permit is free."""
         self.in_use -= 1
         self._count_close(reason)
+        del self.slots[slot]
         self._ledger.doomed.append((slot, reason, self.origin))
         self._ledger.permits -= 1
         self._ledger.serve()
@@ -432,6 +439,7 @@ class HostPool(Generic[C]):
         self._remove_idle(slot)
         self._count_close(reason)
         self._ledger.permits -= 1
+        del self.slots[slot]
         self._ledger.doomed.append((slot, reason, self.origin))
 
     def _count_close(self, reason: CloseReason) -> None:

@@ -243,6 +243,31 @@ class Transport:
             sums = total(hosts, self._forgotten)
         return TransportStatistics(name=self.name, hosts=hosts, **sums)
 
+    def connections(self, now: float) -> dict[str, list[dict[str, Any]]]:
+        """What there is, by origin, for a page: number, state, age, how long idle, exchanges, peer, TLS version."""
+        with self._tidy, self._lock:
+            found = [
+                (host.origin, slot, slot in host.idle, slot.idle_since)
+                for host in self._hosts.values()
+                for slot in host.slots
+            ]
+        shown: dict[str, list[dict[str, Any]]] = {}
+        for origin, slot, idle, since in found:
+            facts = getattr(slot.conn, "facts", None)  # a foreign connection has none
+            peer = None if facts is None else facts.remote_address
+            shown.setdefault(origin, []).append(
+                {
+                    "number": None if facts is None else facts.number,
+                    "state": "idle" if idle else "in_use",
+                    "age": now - slot.made_at,
+                    "since": max(0.0, now - since) if idle else None,
+                    "served": slot.served,
+                    "peer": f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else peer,
+                    "tls": None if facts is None else facts.tls_version,
+                }
+            )
+        return shown
+
     def after_fork(self) -> None:
         """In a forked child: the parent's connections are not ours; a lease that ends here closes our copy of its socket."""
         self._lock = threading.Lock()
