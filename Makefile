@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 # The interpreter that the core is built for; pyo3 would look for another one on PATH.
 export PYO3_PYTHON = $(CURDIR)/$(BIN)/python
 
-.PHONY: help demo test bench bench-once abi provider sdist idle-cost lint core-test core-memory core-cases wheel lock soak suite compat docs types torture clean
+.PHONY: help demo test bench bench-once abi provider gateway sdist idle-cost lint core-test core-memory core-cases wheel lock soak suite compat docs types sweep torture clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -64,11 +64,18 @@ types: wheel $(VENV)-docs/.tools ## typed programs that use all of it, under myp
 	$(VENV)-docs/bin/mypy --strict --warn-unused-ignores --python-version 3.10 --cache-dir .mypy_cache/users tests/typing
 	$(VENV)-docs/bin/basedpyright -p tests/typing --pythonpath $(VENV)-docs/bin/python
 
+sweep: wheel $(VENV)-docs/.tools ## what the size of a pool costs: tables and docs/images/sweep.png
+	$(VENV)-docs/bin/python -m pip install -q --disable-pip-version-check --no-deps --force-reinstall dist/*.whl
+	$(VENV)-docs/bin/python benches/sweep.py $(or $(ARGS),--picture docs/images/sweep.png)
+
 bench: $(INSTALLED) ## the benchmarks, with ratios to the stock adapter and to a bare socket loop
 	$(BIN)/python -m pytest benches -q --benchmark-columns=median --benchmark-disable-gc $(ARGS)
 
 provider: $(INSTALLED) ## the example of a controller's resource client, before and after
 	$(BIN)/python examples/provider/run.py
+
+gateway: $(INSTALLED) ## the example of a gateway, with an upstream of its own, and what to curl
+	$(BIN)/python examples/externalproxy/run.py
 
 abi: $(INSTALLED) ## the wheel for every Python against one for this Python alone
 	rm -rf dist/abi

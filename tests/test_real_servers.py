@@ -29,7 +29,8 @@ http {{
   access_log off; keepalive_requests 10; keepalive_timeout {timeout};
   client_body_temp_path {root}/b; proxy_temp_path {root}/p; fastcgi_temp_path {root}/f;
   uwsgi_temp_path {root}/u; scgi_temp_path {root}/s;
-  server {{ listen 127.0.0.1:{port}; root {root}; location = /small {{ return 200 "small"; }} }}
+  server {{ listen 127.0.0.1:{port}; root {root}; location = /small {{ return 200 "small"; }}
+    location = /connection {{ return 200 "$connection"; }} }}
 }}
 """
 
