@@ -18,7 +18,6 @@ $(VENV)/.tools: $(REQUIREMENTS)
 	touch $@
 
 $(INSTALLED): $(VENV)/.tools pyproject.toml Cargo.toml Cargo.lock $(wildcard src/*.rs)
-	rm -f python/holdfast/_core*.so  # one built for a single version would go before the one for all
 	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/maturin develop -q --release --locked
 	touch $@
 
@@ -79,8 +78,8 @@ gateway: $(INSTALLED) ## the example of a gateway, with an upstream of its own, 
 
 abi: $(INSTALLED) ## the wheel for every Python against one for this Python alone
 	rm -rf dist/abi
-	$(BIN)/maturin build -q --release --locked --out dist/abi --no-default-features --features python --interpreter $(BIN)/python
-	$(BIN)/maturin build -q --release --locked --out dist/abi
+	$(BIN)/maturin build -q --release --locked --out dist/abi --interpreter $(BIN)/python
+	$(BIN)/maturin build -q --release --locked --out dist/abi --features abi3 --interpreter $(BIN)/python
 	$(BIN)/python benches/abi.py dist/abi/*-cp3[0-9][0-9]-cp*.whl dist/abi/*-abi3-*.whl
 
 sdist: $(VENV)/.tools ## the source package, built and tried in an empty folder

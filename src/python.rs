@@ -171,7 +171,33 @@ fn build_head<'py>(
 /// Whether two tuples hold the same objects. Not equal ones: a tracer's wrapper says that it equals what it wraps.
 #[pyfunction]
 fn identical(found: &Bound<'_, PyTuple>, wanted: &Bound<'_, PyTuple>) -> bool {
-    found.len() == wanted.len() && found.iter().zip(wanted).all(|(one, other)| one.is(&other))
+    // Borrowed: each owned reference would be two calls into Python under abi3.
+    found.len() == wanted.len()
+        && found
+            .iter_borrowed()
+            .zip(wanted.iter_borrowed())
+            .all(|(one, other)| one.is(&*other))
+}
+
+/// Whether attributes are still the objects that they were: `((owner, (name, ...), (value, ...)), ...)`.
+#[pyfunction]
+fn unchanged(watched: &Bound<'_, PyTuple>) -> PyResult<bool> {
+    for entry in watched.iter_borrowed() {
+        let entry = entry.cast::<PyTuple>()?;
+        let owner = entry.get_borrowed_item(0)?;
+        let (names, values) = (entry.get_borrowed_item(1)?, entry.get_borrowed_item(2)?);
+        let (names, values) = (names.cast::<PyTuple>()?, values.cast::<PyTuple>()?);
+        for (name, value) in names.iter_borrowed().zip(values.iter_borrowed()) {
+            // One that was deleted has changed.
+            let same = owner
+                .getattr(name.cast::<PyString>()?)
+                .is_ok_and(|found| found.is(&*value));
+            if !same {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(true)
 }
 
 /// The hex HMAC-SHA256 of `message` under the 32 bytes of `key`.
@@ -427,7 +453,7 @@ mod _core {
     use super::io::{drain_chunked, drain_length, read_exact, readable};
     #[pymodule_export]
     use super::{
-        build_head, identical, keyed_digest, parse_head, split_url, ChunkedDecoder,
+        build_head, identical, keyed_digest, parse_head, split_url, unchanged, ChunkedDecoder,
         ProtocolViolation,
     };
 

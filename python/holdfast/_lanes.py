@@ -8,10 +8,8 @@ same object. One difference, and every exchange takes the standard lane, which r
 from __future__ import annotations
 
 import http.client
-import operator
 import sys
 import types
-from collections.abc import Callable
 from typing import Any
 
 import requests.adapters
@@ -20,7 +18,7 @@ import urllib3.connectionpool
 import urllib3.response
 import urllib3.util.ssl_ as urllib3_ssl
 
-from holdfast._core import identical
+from holdfast._core import unchanged
 
 __all__ = ["HOOKS", "exchange_is_ours", "wire_is_ours"]
 
@@ -60,42 +58,33 @@ def _plain(owner: Any, name: str) -> Any:
     return value
 
 
-def _watch(owner: Any, *names: str) -> tuple[Callable[[Any], tuple[Any, ...]], tuple[Any, ...]]:
-    """How to get attributes of ``owner``, two at least, in one go, and the objects that they must be."""
-    return operator.attrgetter(*names), tuple(_plain(owner, name) for name in names)
+def _watch(owner: Any, *names: str) -> tuple[Any, tuple[str, ...], tuple[Any, ...]]:
+    """Attributes of ``owner`` and the objects that they must be."""
+    return owner, names, tuple(_plain(owner, name) for name in names)
 
 
-_stock_send = _plain(_Stock, "send")
-_pool, _stock_pool = _watch(
-    _Pool, "urlopen", "_make_request", "_get_conn", "_put_conn", "_new_conn", "_validate_conn", "ConnectionCls"
+_WIRE = (
+    _watch(
+        _Conn, "request", "putrequest", "putheader", "endheaders", "send", "getresponse", "response_class", "debuglevel"
+    ),
+    _watch(_Response, "begin", "read"),
+    _watch(http.client, "HTTPResponse", "parse_headers"),
+    _watch(urllib3.response, "HTTPResponse"),
+    _watch(_UrllibConn, "request", "getresponse", "connect"),
 )
-_secure, _stock_secure = _watch(_SecurePool, "_new_conn", "_validate_conn", "_prepare_proxy", "ConnectionCls")
-_urllib3_conn, _stock_urllib3_conn = _watch(_UrllibConn, "request", "getresponse", "connect")
-_conn, _stock_conn = _watch(
-    _Conn, "request", "putrequest", "putheader", "endheaders", "send", "getresponse", "response_class", "debuglevel"
+_EXCHANGE = (
+    _watch(_Stock, "send"),
+    _watch(_Pool, "urlopen", "_make_request", "_get_conn", "_put_conn", "_new_conn", "_validate_conn", "ConnectionCls"),
+    _watch(_SecurePool, "_new_conn", "_validate_conn", "_prepare_proxy", "ConnectionCls"),
+    *_WIRE,
 )
-_response, _stock_response = _watch(_Response, "begin", "read")
-_client, _stock_client = _watch(http.client, "HTTPResponse", "parse_headers")
-_stock_results = _plain(urllib3.response, "HTTPResponse")
 
 
 def wire_is_ours() -> bool:
     """Whether http.client is as it came, so that the core may read what it would read."""
-    return bool(
-        identical(_conn(_Conn), _stock_conn)
-        and identical(_response(_Response), _stock_response)
-        and identical(_client(http.client), _stock_client)
-        and urllib3.response.HTTPResponse is _stock_results
-        and identical(_urllib3_conn(_UrllibConn), _stock_urllib3_conn)
-    )
+    return unchanged(_WIRE)
 
 
 def exchange_is_ours() -> bool:
     """Whether everything that the fast lane leaves out is as it came."""
-    return bool(
-        _Stock.send is _stock_send
-        and identical(_pool(_Pool), _stock_pool)
-        and identical(_secure(_SecurePool), _stock_secure)
-        and not urllib3_ssl.IS_PYOPENSSL
-        and wire_is_ours()
-    )
+    return not urllib3_ssl.IS_PYOPENSSL and unchanged(_EXCHANGE)
