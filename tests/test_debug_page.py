@@ -123,7 +123,14 @@ def test_in_a_real_browser(page: str, serve: Serve, session: Sessions, tmp_path:
     for _ in range(3):
         client.get(server.url)
     held = client.get(server.url, stream=True)
-    command = [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}"]
+    command = [
+        str(CHROMIUM),
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        f"--user-data-dir={tmp_path}",
+    ]
     command += ["--virtual-time-budget=3000", "--dump-dom", page]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True)
     held.close()

@@ -14,7 +14,7 @@ import requests
 import urllib3
 from urllib3.exceptions import DecodeError, EmptyPoolError, ReadTimeoutError
 
-from conftest import TLS
+from conftest import TLS, settle
 from holdfast import AcquireTimeout, Limits, PooledAdapter
 from servers import Peer, Server, ok
 
@@ -108,7 +108,12 @@ def test_shutdown_wakes_a_reader_but_never_the_next_user(serve: Serve, session: 
     client = session()
     stalled: Any = client.get(serve(handle).url, stream=True).raw
     assert stalled.read1(2) == b"ab"
-    waker = threading.Timer(0.1, stalled.shutdown)
+
+    def wake() -> None:
+        assert settle(lambda: bool(stalled._reader._busy))
+        stalled.shutdown()
+
+    waker = threading.Thread(target=wake)
     waker.start()
     with pytest.raises((urllib3.exceptions.HTTPError, OSError, http.client.HTTPException)):
         stalled.read(8)

@@ -170,7 +170,7 @@ def test_a_stale_connection(lane: str, serve: Serve, session: Sessions, recorder
 def test_draining(lane: str, serve: Serve, session: Sessions, recorder: Recorder) -> None:
     """With its size when it saved the connection, and before ``closed`` when it could not."""
     body = b"x" * 200_000
-    client = session(trace=recorder)
+    client = session(trace=recorder, limits=Limits(drain_timeout=20))
     client.get(serve(ok(body)).url, stream=True).close()
     assert 0 < (recorder.of("drained")[0].size or 0) <= len(body)
     assert recorder.moments()[-1] == "put_idle"
