@@ -237,13 +237,13 @@ def redial(transport: Transport, lease: Lease, exchange: Exchange, dialer: Diale
     """
     slot, host = lease.slot, lease.host
     slot.conn.close()
-    with transport._tidy, transport._lock:
-        host.redial(slot, reason)
-    exchange.stale_retries += 1
     tracer = exchange.tracer
     if tracer is not None:
         tracer.tell("stale_retry", reason=reason)
         tracer.tell("closed", reason=reason, seconds=time.monotonic() - slot.made_at)
+    with transport._tidy, transport._lock:
+        host.redial(slot, reason)
+    exchange.stale_retries += 1
     began = time.monotonic()
     try:
         if (dialer.numeric and not exchange.scopes) or sys.is_finalizing():

@@ -180,12 +180,12 @@ class Transport:
                 idle = kept = False
         if _leaks.held:
             _leaks.forget(lease)
-        if kept and (lease.slot.trace is not None or _trace.process):
-            self.tell(lease.slot, "put_idle", lease.host.origin)
         if self._ledger.doomed or self._orphans:
             self._after()
         if idle:
             reaper.look_after(self)
+        if kept and (lease.slot.trace is not None or _trace.process):
+            self.tell(lease.slot, "put_idle", lease.host.origin)
 
     def close_idle(self, reason: CloseReason, only: Callable[[Slot[Any]], bool] | None = None) -> int:
         """Closes what is idle now, all or what ``only`` picks; how many."""
