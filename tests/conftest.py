@@ -17,7 +17,7 @@ import requests
 import trustme
 
 import holdfast
-from holdfast import PooledAdapter
+from holdfast import PooledAdapter, _trace
 from servers import Server, answer
 
 
@@ -60,6 +60,8 @@ def nothing_left() -> Iterator[None]:
     held_before = held()
     yield
     holdfast.uninstall()
+    holdfast.set_trace(None)
+    assert _trace.process == (), "somebody still listens"
     gc.collect()
     holdfast.close_idle_connections()
     left: dict[str, Any] = {}

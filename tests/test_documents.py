@@ -64,6 +64,7 @@ def test_the_code_blocks_run(page: Path, examples: Server) -> None:
     if "server" in names:  # of looking-in.md
         names["server"].shutdown()
         names["server"].server_close()
+        names["stop"]()
     for switch in (holdfast.log_statistics, holdfast.find_leaks, holdfast.set_trace):
         switch(None)
     holdfast.uninstall()

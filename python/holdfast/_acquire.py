@@ -19,7 +19,7 @@ from holdfast._lease import Lease
 from holdfast._slot import QueueLimit, Slot, Waiter
 from holdfast._statistics import CloseReason
 from holdfast._trace import Tracer
-from holdfast._transport import Transport, origin_of
+from holdfast._transport import Transport, number_of, origin_of
 
 __all__ = ["Dialer", "acquire", "redial"]
 
@@ -79,8 +79,7 @@ def acquire(
 
 def _got(tracer: Tracer, slot: Slot[Any]) -> None:
     slot.trace = tracer.own
-    facts = getattr(slot.conn, "facts", None)  # a foreign connection has none
-    tracer.connection = None if facts is None else facts.number
+    tracer.connection = number_of(slot.conn)
     tracer.tell(
         "got_connection",
         reused=slot.served > 1,
@@ -258,7 +257,7 @@ def redial(transport: Transport, lease: Lease, exchange: Exchange, dialer: Diale
     with transport._tidy, transport._lock:
         host.redialed(slot, conn, now, tls=is_tls(conn), seconds=now - began)
     if tracer is not None:
-        tracer.connection = conn.facts.number
+        tracer.connection = number_of(conn)
     return conn
 
 

@@ -25,7 +25,7 @@ from holdfast._reaper import reaper
 from holdfast._slot import Slot
 from holdfast._statistics import CloseReason, Counters, TransportStatistics, total
 
-__all__ = ["Transport", "origin_of"]
+__all__ = ["Transport", "number_of", "origin_of"]
 
 QUIET_HOSTS = 256
 """Hosts without any connection that are remembered; beyond it they are folded into the transport's counts."""
@@ -35,6 +35,12 @@ def origin_of(place: tuple[str, str, int]) -> str:
     """The origin as statistics show it."""
     scheme, name, port = place
     return f"{scheme}://[{name}]:{port}" if ":" in name else f"{scheme}://{name}:{port}"
+
+
+def number_of(conn: Any) -> int | None:
+    """A connection's number; a foreign one has none."""
+    facts = getattr(conn, "facts", None)
+    return None if facts is None else int(facts.number)
 
 
 class _Tidy:
@@ -109,8 +115,7 @@ class Transport:
 
     def tell(self, slot: Slot[Any], moment: str, origin: str, **fields: Any) -> None:
         """Tells of a moment of a connection that is no call's, or no call's any more."""
-        facts = getattr(slot.conn, "facts", None)  # a foreign connection has none
-        number = None if facts is None else facts.number
+        number = number_of(slot.conn)
         _trace.announce(slot.trace, moment, transport=self.name, host=origin, connection=number, **fields)
 
     def _adopt(self) -> None:
