@@ -74,11 +74,16 @@ def test_the_figures(serve: Serve, session: Sessions, tls: TLS) -> None:
         ({"REMOTE_ADDR": "10.0.0.1"}, "403 Forbidden"),
         ({"REMOTE_ADDR": "localhost"}, "403 Forbidden"),
         ({"HTTP_X_FORWARDED_FOR": "127.0.0.1"}, "403 Forbidden"),
+        ({"HTTP_FORWARDED": "for=127.0.0.1"}, "403 Forbidden"),
+        ({"HTTP_HOST": "localhost:8081"}, "200 OK"),
+        ({"HTTP_HOST": "127.0.0.1:8081"}, "200 OK"),
+        ({"HTTP_HOST": "[::1]:8081"}, "200 OK"),
+        ({"HTTP_HOST": "rebound.example:8081"}, "403 Forbidden"),  # a web site's name that was made to lead here
         ({"REQUEST_METHOD": "POST"}, "405 Method Not Allowed"),
     ],
 )
 def test_who_may_look(environ: dict[str, str], status: str) -> None:
-    """Local addresses, never by a proxy's word."""
+    """Local addresses, never by a proxy's word, nor by a name that somebody else gave."""
     for query in ("", "format=json"):
         assert ask(debug.app, QUERY_STRING=query, **environ)[0] == status
 

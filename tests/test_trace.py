@@ -186,6 +186,18 @@ def test_a_dropped_response(lane: str, serve: Serve, session: Sessions, recorder
     assert recorder.of("closed")[0].reason is CloseReason.UNDRAINED_BODY
 
 
+@pytest.mark.parametrize("why", [CloseReason.NOT_REUSABLE, CloseReason.MAX_REQUESTS])
+def test_a_connection_that_is_not_kept_is_not_put_idle(
+    why: CloseReason, lane: str, serve: Serve, session: Sessions, recorder: Recorder
+) -> None:
+    """``closed`` in place of ``put_idle``, whether the server or a limit ends it."""
+    answer = ok(b"ok", b"Connection: close") if why is CloseReason.NOT_REUSABLE else ok()
+    limits = Limits(max_requests_per_connection=1 if why is CloseReason.MAX_REQUESTS else None)
+    session(trace=recorder, limits=limits).get(serve(answer).url)
+    assert recorder.of("put_idle") == []
+    assert [event.reason for event in recorder.of("closed")] == [why]
+
+
 @pytest.mark.parametrize("how", ["server", "idle_timeout", "limit"])
 def test_the_end_of_an_idle_connection(how: str, serve: Serve, session: Sessions, recorder: Recorder) -> None:
     """Closed by whoever, it is told with its reason, in whatever thread that happens."""

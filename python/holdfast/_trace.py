@@ -136,7 +136,7 @@ def stop_observing(trace: Trace) -> None:
 
 def announce(own: Trace | None, moment: str, **fields: Any) -> None:
     """Tells ``own`` and the process's trace."""
-    for trace in process if own is None or own in process else (own, *process):
+    for trace in process if own is None or any(own is one for one in process) else (own, *process):
         try:
             hook = getattr(trace, moment)
             if getattr(hook, "__func__", None) is not _NOTHING[moment]:

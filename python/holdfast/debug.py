@@ -12,6 +12,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterable
 from importlib import resources
@@ -77,7 +78,8 @@ class App:
     """The page, at whatever path it is mounted; the same figures as JSON at ``?format=json``.
 
     :param allow: who may look: called with the client's address (``REMOTE_ADDR``), which is the proxy's behind one.
-        None: loopback addresses only, and nothing that was forwarded. ``lambda address: True``: everybody.
+        None: loopback addresses only, asked for by a loopback name, and nothing that was forwarded.
+        ``lambda address: True``: everybody.
     """
 
     def __init__(self, allow: Callable[[str], bool] | None = None) -> None:
@@ -86,10 +88,8 @@ class App:
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         if environ.get("REQUEST_METHOD") not in ("GET", "HEAD"):
             return _answer(start_response, environ, "405 Method Not Allowed", "text/plain", b"GET only\n")
-        local_only = self._allow is _is_loopback
-        # Behind a proxy on this machine every client would be local.
-        forwarded = "HTTP_X_FORWARDED_FOR" in environ or "HTTP_FORWARDED" in environ
-        if not self._allow(str(environ.get("REMOTE_ADDR", ""))) or (local_only and forwarded):
+        allowed = self._allow(str(environ.get("REMOTE_ADDR", "")))
+        if not allowed or (self._allow is _is_loopback and not _came_directly(environ)):
             return _answer(start_response, environ, "403 Forbidden", "text/plain", b"local addresses only\n")
         if "format=json" in environ.get("QUERY_STRING", ""):
             return _answer(start_response, environ, "200 OK", "application/json", json.dumps(snapshot()).encode())
@@ -104,6 +104,14 @@ def _is_loopback(address: str) -> bool:
         return ipaddress.ip_address(address.partition("%")[0]).is_loopback
     except ValueError:
         return False
+
+
+def _came_directly(environ: dict[str, Any]) -> bool:
+    """Behind a proxy on this machine every client would be local; and a web site may point a name of its own to here."""
+    if "HTTP_X_FORWARDED_FOR" in environ or "HTTP_FORWARDED" in environ:
+        return False
+    name = re.sub(r":[0-9]*$", "", str(environ.get("HTTP_HOST", ""))).strip("[]").lower()
+    return name == "localhost" or name.endswith(".localhost") or _is_loopback(name)
 
 
 def _answer(
