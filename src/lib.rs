@@ -5,6 +5,7 @@
 
 pub mod body;
 pub mod digest;
+pub mod environment;
 pub mod error;
 pub mod framing;
 pub mod head;
@@ -15,3 +16,4 @@ pub mod request;
 pub mod socket;
 #[cfg(test)]
 mod tests;
+pub mod url;

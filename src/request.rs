@@ -109,6 +109,27 @@ fn is_plain(value: &str) -> bool {
     value.is_ascii() && !value.bytes().any(|b| matches!(b, b'\r' | b'\n' | 0))
 }
 
+/// Whether requests accepts a field, told only for ASCII: the name begins with neither space nor colon and has no colon,
+/// the value begins with no space, and neither has a line break.
+#[must_use]
+pub fn is_valid_field(name: &str, value: &str) -> bool {
+    let breaks = |text: &str| text.bytes().any(|b| matches!(b, b'\r' | b'\n'));
+    let begins_well = |text: &str| !text.bytes().next().is_some_and(is_space);
+    name.is_ascii()
+        && value.is_ascii()
+        && !name.is_empty()
+        && begins_well(name)
+        && !name.contains(':')
+        && !breaks(name)
+        && begins_well(value)
+        && !breaks(value)
+}
+
+/// What Python's `\s` matches in ASCII.
+const fn is_space(byte: u8) -> bool {
+    matches!(byte, b'\t'..=b'\r' | 0x1c..=0x1f | b' ')
+}
+
 /// The head of a request in http.client's order: request line, Host, Accept-Encoding, then the caller's fields.
 pub fn head<'a>(
     method: &str,

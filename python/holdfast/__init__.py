@@ -3,7 +3,10 @@
 Read it from the top down; each module imports only from those below it:
 
 ========================  ==========================================================================
-``_install``              mount, install, Session: how an adapter gets onto a session
+``_install``              install, and what concerns the whole process
+``_session``              Session: requests' own, each step cut short where its outcome is plain: ``_prepare`` and
+                          ``_environment`` have the steps, ``_stock`` says whether anybody could tell
+``_mount``                mount: how an adapter gets onto a session
 ``debug``                 a page that shows the pools, as a WSGI application
 ``prometheus``            metrics, if its client is installed; ``opentelemetry`` likewise; ``_series`` bounds both
 ``_log_statistics``       a line per transport, every so often
@@ -47,10 +50,12 @@ from holdfast._errors import (
     ResponseHeaderTimeout,
     TLSHandshakeTimeout,
 )
-from holdfast._install import Session, close_idle_connections, install, mount, statistics, uninstall
+from holdfast._install import close_idle_connections, install, statistics, uninstall
 from holdfast._leaks import find_leaks
 from holdfast._log_statistics import log_statistics
+from holdfast._mount import mount
 from holdfast._response import connection_info
+from holdfast._session import Session
 from holdfast._statistics import (
     CloseReason,
     ConnectionInfo,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 import socket
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -270,10 +269,9 @@ class PooledAdapter(HTTPAdapter):
     def _nobody_can_tell(self) -> bool:
         """Whether nothing that the fast lane leaves out was changed by anybody: on the class, the instance, or globally."""
         return (
-            _core.identical(_hooks_of(type(self)), _own_hooks)
+            _family.inherits(self, self.__dict__)
             and id(self.poolmanager) in self._managers
             and (self.max_retries is self._no_retries or self._asks_for_no_retries())
-            and _HOOKS.isdisjoint(self.__dict__)
             and _lanes.exchange_is_ours()
         )
 
@@ -316,9 +314,8 @@ class PooledAdapter(HTTPAdapter):
         return found, target
 
 
-_HOOKS = frozenset((*_lanes.HOOKS, "send"))
-_hooks_of = operator.attrgetter(*_lanes.HOOKS)
-_own_hooks = _hooks_of(PooledAdapter)
+_family = _core.Family(_lanes.HOOKS, tuple(getattr(PooledAdapter, name) for name in _lanes.HOOKS))
+"""The hooks of ``HTTPAdapter``, as this class has them."""
 
 
 def _limits_of(connections: int, maxsize: int, block: bool) -> Limits:

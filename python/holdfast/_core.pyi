@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from typing import Final, final
 
 __all__ = [
@@ -6,18 +7,24 @@ __all__ = [
     "BODY_LENGTH",
     "BODY_NONE",
     "BODY_UPGRADE",
+    "ENVIRONMENT_BUNDLE",
+    "ENVIRONMENT_NETRC",
+    "ENVIRONMENT_PROXY",
     "ChunkedDecoder",
+    "Family",
     "ProtocolViolation",
+    "Watch",
     "build_head",
     "drain_chunked",
     "drain_length",
-    "identical",
     "keyed_digest",
+    "merge_headers",
     "parse_head",
+    "plain_url",
+    "read_environment",
     "read_exact",
     "readable",
     "split_url",
-    "unchanged",
 ]
 
 BODY_NONE: Final[int]
@@ -25,6 +32,9 @@ BODY_LENGTH: Final[int]
 BODY_CHUNKED: Final[int]
 BODY_CLOSE: Final[int]
 BODY_UPGRADE: Final[int]
+ENVIRONMENT_PROXY: Final[int]
+ENVIRONMENT_NETRC: Final[int]
+ENVIRONMENT_BUNDLE: Final[int]
 
 class ProtocolViolation(ValueError): ...
 
@@ -38,6 +48,16 @@ class ChunkedDecoder:
     def feed(self, data: bytes, start: int) -> tuple[bytes, int]: ...
     def step(self, data: bytes, start: int, limit: int) -> tuple[int, int, int, bool]: ...
 
+@final
+class Watch:
+    def __new__(cls, watched: tuple[tuple[object, tuple[str, ...], tuple[object, ...]], ...]) -> Watch: ...
+    def unchanged(self) -> bool: ...
+
+@final
+class Family:
+    def __new__(cls, names: Sequence[str], values: Sequence[object]) -> Family: ...
+    def inherits(self, member: object, own: dict[str, object]) -> bool: ...
+
 def parse_head(
     data: bytes, to_head: bool, limit: int
 ) -> tuple[int, int, str, list[tuple[str, str]], dict[str, tuple[str, str]], int, int, int, bool, int] | None: ...
@@ -45,8 +65,11 @@ def split_url(url: str) -> tuple[str, str] | None: ...
 def build_head(
     method: str, target: str, host: str, fields: dict[str, tuple[str, str]]
 ) -> tuple[bytes, int | None, bool] | None: ...
-def identical(found: tuple[object, ...], wanted: tuple[object, ...]) -> bool: ...
-def unchanged(watched: tuple[tuple[object, tuple[str, ...], tuple[object, ...]], ...]) -> bool: ...
+def plain_url(url: str) -> str | None: ...
+def merge_headers(
+    store: dict[str, tuple[str, str]], *updates: dict[str, str | None]
+) -> dict[str, tuple[str, str]] | None: ...
+def read_environment(variables: dict[bytes, bytes], netrc: bool) -> int: ...
 def keyed_digest(key: bytes, message: bytes) -> str: ...
 def readable(fd: int) -> bool: ...
 def read_exact(

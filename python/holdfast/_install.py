@@ -1,48 +1,26 @@
-"""Mounting: on one session, on new sessions of one's own, or on every session that the process makes from now on."""
+"""``install``: every session that the process makes from now on is mounted. And what concerns all of them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import requests
 import requests.sessions
 
 from holdfast._adapter import AdapterOptions, PooledAdapter
+from holdfast._session import Session
 from holdfast._statistics import Statistics
 from holdfast._transport_cache import cache
-from holdfast._unix import SCHEME, UnixAdapter
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-__all__ = ["Session", "close_idle_connections", "install", "mount", "statistics", "uninstall"]
-
-S = TypeVar("S", bound=requests.Session)
+__all__ = ["close_idle_connections", "install", "statistics", "uninstall"]
 
 _sessions: Any = requests.sessions
 _stock_adapter = _sessions.HTTPAdapter
 _stock_session = _sessions.Session
 _installed: dict[str, Any] = {}
-
-
-def mount(session: S, *, unix_sockets: bool = False, **options: Unpack[AdapterOptions]) -> S:
-    """Mounts one ``PooledAdapter`` for ``http://`` and ``https://`` and gives ``session`` back.
-
-    ``options`` are ``PooledAdapter``'s. ``unix_sockets`` adds ``http+unix://%2Frun%2Fapp.sock/path``: the path of the
-    socket, percent-encoded, in the host's place. Such requests carry ``Host: localhost`` and meet no proxy.
-    """
-    adapter = PooledAdapter(**options)
-    session.mount("https://", adapter)
-    session.mount("http://", adapter)
-    if unix_sockets:
-        session.mount(f"{SCHEME}://", UnixAdapter(**options))
-    return session
-
-
-class MountOptions(AdapterOptions, total=False):
-    """``mount``'s keyword arguments."""
-
-    unix_sockets: bool
 
 
 class _InstalledAdapter(PooledAdapter):
@@ -60,15 +38,6 @@ def _plain_adapter() -> PooledAdapter:
     return PooledAdapter.__new__(PooledAdapter)
 
 
-class Session(requests.Session):
-    """A ``requests.Session`` that is mounted. Takes ``mount``'s keyword arguments."""
-
-    def __init__(self, **options: Unpack[MountOptions]) -> None:
-        super().__init__()
-        if options or not isinstance(self.get_adapter("https://"), PooledAdapter):
-            mount(self, **options)
-
-
 def install(*, sessions: bool = False, **options: Unpack[AdapterOptions]) -> None:
     """Every ``requests.Session`` made from now on is mounted, ``requests.get()``'s included. Existing ones stay.
 
@@ -80,7 +49,11 @@ def install(*, sessions: bool = False, **options: Unpack[AdapterOptions]) -> Non
     _installed.update(options)
     _sessions.HTTPAdapter = _InstalledAdapter
     if sessions:
-        requests.Session = _sessions.Session = Session  # type: ignore[misc]
+        # Somebody else's session class, a cache's or a recorder's, stays: its sessions are mounted all the same.
+        if _sessions.Session is _stock_session:
+            _sessions.Session = Session
+        if requests.Session is _stock_session:
+            requests.Session = Session  # type: ignore[misc]
 
 
 def uninstall() -> None:
@@ -104,5 +77,5 @@ def close_idle_connections() -> None:
     cache.close_idle()
 
 
-for _thing in (mount, Session, install, uninstall, statistics, close_idle_connections):
+for _thing in (install, uninstall, statistics, close_idle_connections):
     _thing.__module__ = "holdfast"

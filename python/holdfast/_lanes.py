@@ -18,9 +18,9 @@ import urllib3.connectionpool
 import urllib3.response
 import urllib3.util.ssl_ as urllib3_ssl
 
-from holdfast._core import unchanged
+from holdfast._core import Watch
 
-__all__ = ["HOOKS", "exchange_is_ours", "wire_is_ours"]
+__all__ = ["HOOKS", "exchange_is_ours", "plain", "wire_is_ours"]
 
 _Stock = requests.adapters.HTTPAdapter
 _Pool = urllib3.connectionpool.HTTPConnectionPool
@@ -48,7 +48,7 @@ HOOKS = tuple(
 """The methods of ``HTTPAdapter`` that a subclass overrides to have a say in an exchange."""
 
 
-def _plain(owner: Any, name: str) -> Any:
+def plain(owner: Any, name: str) -> Any:
     """The attribute, or a value that nothing is if somebody wrapped it before we came."""
     value = owner.__dict__.get(name) if isinstance(owner, type) else getattr(owner, name)
     if isinstance(value, types.FunctionType):
@@ -60,7 +60,7 @@ def _plain(owner: Any, name: str) -> Any:
 
 def _watch(owner: Any, *names: str) -> tuple[Any, tuple[str, ...], tuple[Any, ...]]:
     """Attributes of ``owner`` and the objects that they must be."""
-    return owner, names, tuple(_plain(owner, name) for name in names)
+    return owner, names, tuple(plain(owner, name) for name in names)
 
 
 _WIRE = (
@@ -80,11 +80,14 @@ _EXCHANGE = (
 )
 
 
+_wire, _exchange = Watch(_WIRE), Watch(_EXCHANGE)
+
+
 def wire_is_ours() -> bool:
     """Whether http.client is as it came, so that the core may read what it would read."""
-    return unchanged(_WIRE)
+    return _wire.unchanged()
 
 
 def exchange_is_ours() -> bool:
     """Whether everything that the fast lane leaves out is as it came."""
-    return not urllib3_ssl.IS_PYOPENSSL and unchanged(_EXCHANGE)
+    return not urllib3_ssl.IS_PYOPENSSL and _exchange.unchanged()

@@ -310,6 +310,11 @@ class FastResponse(requests.Response):
                 return known["_content"]
         return super().content
 
+    def tells_nothing(self) -> bool:
+        """Whether there is no cookie in it for a session to keep, whatever became of ``headers`` since."""
+        known = self.__dict__
+        return not known["_cookies"] and "raw" not in known and not known["history"]
+
     def close(self) -> None:
         """Ends the response; its connection goes back, drained within the limits if need be."""
         if "raw" in self.__dict__ or "_body" not in self.__dict__:

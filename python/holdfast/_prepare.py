@@ -1,0 +1,197 @@
+"""A request prepared as ``Session.prepare_request`` does, in its order, each step cut short where its outcome is plain.
+
+Every shortcut first looks whether it applies, without touching anything; if not, requests' own function does the step.
+The order is requests': it decides which of two errors surfaces. Sources: ``Session.prepare_request``,
+``PreparedRequest.prepare`` and what they call, requests 2.32 to 2.34.
+"""
+
+from __future__ import annotations
+
+import http.cookiejar
+import threading
+import time
+from typing import Any
+
+import requests.models
+import requests.sessions
+from requests import PreparedRequest, Request
+from requests.cookies import RequestsCookieJar
+from requests.hooks import default_hooks
+from requests.structures import CaseInsensitiveDict
+
+from holdfast import _core, _environment
+
+__all__ = ["is_plain_jar", "pick", "prepare"]
+
+_sessions: Any = requests.sessions
+_models: Any = requests.models
+_NO_HOOKS: dict[str, Any] = {"response": []}
+_policy = dict(http.cookiejar.DefaultCookiePolicy().__dict__)
+_new_policy = http.cookiejar.DefaultCookiePolicy.__new__
+_PLAIN_VALUES = frozenset((str, bytes, int, float, bool))
+_FORM = "application/x-www-form-urlencoded"
+
+
+def pick(given: Any, own: Any) -> Any:
+    """``merge_setting``: what the call says, else what the session says; two mappings are merged."""
+    if given is None:
+        return own
+    if own is None or type(given) in (bool, str, tuple):
+        return given
+    return _sessions.merge_setting(given, own)
+
+
+def is_plain_jar(jar: Any) -> bool:
+    """Whether a cookie jar is of requests' own kind, class and policy, with no method of its own put onto it."""
+    if type(jar) is not RequestsCookieJar:
+        return False
+    state = jar.__dict__
+    return state.keys() <= _JAR_STATE and type(state["_policy"]) is http.cookiejar.DefaultCookiePolicy
+
+
+_JAR_STATE = frozenset(("_policy", "_cookies_lock", "_cookies", "_now"))
+
+
+def _empty_jar() -> RequestsCookieJar:
+    """A jar as ``RequestsCookieJar()`` makes it, after it was asked for a ``Cookie`` header in vain."""
+    policy = _new_policy(http.cookiejar.DefaultCookiePolicy)
+    now = int(time.time())
+    policy.__dict__ = {**_policy, "_now": now}
+    jar = RequestsCookieJar.__new__(RequestsCookieJar)
+    jar.__dict__ = {"_policy": policy, "_cookies_lock": threading.RLock(), "_cookies": {}, "_now": now}
+    return jar
+
+
+def prepare(
+    session: Any,
+    method: str,
+    url: str,
+    headers: Any,
+    files: Any,
+    data: Any,
+    params: Any,
+    auth: Any,
+    cookies: Any,
+    hooks: Any,
+    json: Any,
+    found: int,
+) -> tuple[PreparedRequest, bool]:
+    """``session.prepare_request(Request(...))``, and whether the URL was plain; ``found`` is what ``_environment.look`` found."""
+    if hooks is not None:
+        hooks = Request(hooks=hooks).hooks  # rejects unknown events
+    jar = session.cookies
+    merged_jar = None if not cookies and is_plain_jar(jar) and not jar._cookies else _merged_jar(jar, cookies)
+    if found & _environment.NETRC and session.trust_env and not auth and not session.auth:
+        auth = _sessions.get_netrc_auth(url)
+    store = _header_store(headers, session.headers)
+    if store is None:
+        headers = _sessions.merge_setting({} if headers is None else headers, session.headers, CaseInsensitiveDict)
+    plain_params = _plain_params(params, session.params)
+    if plain_params is None:
+        params = _sessions.merge_setting(params, session.params)
+    auth = pick(auth, session.auth)
+    own_hooks = session.hooks
+    if hooks is not None or type(own_hooks) is not dict or own_hooks != _NO_HOOKS:
+        hooks = _sessions.merge_hooks(default_hooks() if hooks is None else hooks, own_hooks)
+
+    request = PreparedRequest.__new__(PreparedRequest)
+    request.__dict__ = {
+        "method": method,
+        "url": None,
+        "headers": None,
+        "_cookies": None,
+        "body": None,
+        "hooks": default_hooks(),
+        "_body_position": None,
+    }
+    normal = _put_url(request, url, params, plain_params)
+    if store is None:
+        request.prepare_headers(headers)
+    else:
+        request.headers = fields = CaseInsensitiveDict.__new__(CaseInsensitiveDict)
+        fields._store = store  # type: ignore[assignment]  # a dict does all that it does with an OrderedDict
+    if merged_jar is None:
+        request._cookies = _empty_jar()
+    else:
+        request.prepare_cookies(merged_jar)
+    _put_body(request, data, files, json)
+    if auth is not None or not normal:
+        request.prepare_auth(auth, url)
+    if hooks is not None:
+        request.prepare_hooks(hooks)
+    return request, normal
+
+
+def _merged_jar(jar: Any, cookies: Any) -> Any:
+    cookies = cookies or {}
+    if not isinstance(cookies, http.cookiejar.CookieJar):
+        cookies = _sessions.cookiejar_from_dict(cookies)
+    return _sessions.merge_cookies(_sessions.merge_cookies(RequestsCookieJar(), jar), cookies)
+
+
+def _header_store(headers: Any, own: Any) -> dict[str, tuple[str, str]] | None:
+    """The merged, valid store; None if something needs a closer look."""
+    if type(own) is not CaseInsensitiveDict or (headers is not None and type(headers) is not dict):
+        return None
+    return _core.merge_headers(own._store, headers) if headers else _core.merge_headers(own._store)
+
+
+def _plain_params(params: Any, own: Any) -> str | None:
+    """What is put behind the URL's question mark; None if that takes requests' code to say."""
+    if type(own) is not dict or own:
+        return None
+    if not params:
+        return ""
+    if type(params) is str:
+        return params
+    return _encoded(params) if type(params) is dict else None
+
+
+def _encoded(pairs: dict[Any, Any]) -> str | None:
+    """The form encoding of a dict whose keys and values are plain; None for any other."""
+    plain: list[tuple[Any, Any]] = []
+    for key, value in pairs.items():
+        if type(key) not in _PLAIN_VALUES:
+            return None
+        for one in value if type(value) in (list, tuple) else (value,):
+            if one is not None:
+                if type(one) not in _PLAIN_VALUES:
+                    return None
+                plain.append((_utf8(key), _utf8(one)))
+    encoded: str = _models.urlencode(plain, doseq=True)
+    return encoded
+
+
+def _utf8(value: Any) -> Any:
+    return value.encode("utf-8") if type(value) is str else value
+
+
+def _put_url(request: PreparedRequest, url: Any, params: Any, plain_params: str | None) -> bool:
+    """``prepare_url``; whether the URL was a plain one, and so without credentials."""
+    if plain_params is not None and type(url) is str:
+        normal = _core.plain_url(url)
+        if normal is not None and plain_params:
+            normal = _core.plain_url(f"{normal}{'&' if '?' in normal else '?'}{plain_params}")
+        if normal is not None:
+            request.url = normal
+            return True
+    request.prepare_url(url, params)
+    return False
+
+
+def _put_body(request: PreparedRequest, data: Any, files: Any, json: Any) -> None:
+    """``prepare_body``, without a body or with a plain form."""
+    if files or (json is not None and not data):
+        request.prepare_body(data, [] if files is None else files, json)
+    elif not data:
+        if request.method not in ("GET", "HEAD") and request.headers.get("Content-Length") is None:
+            request.headers["Content-Length"] = "0"
+    else:
+        body = _encoded(data) if type(data) is dict else None
+        if not body:
+            request.prepare_body(data, [] if files is None else files, json)
+            return
+        request.headers["Content-Length"] = str(len(body))
+        if "content-type" not in request.headers:
+            request.headers["Content-Type"] = _FORM
+        request.body = body

@@ -1,0 +1,155 @@
+"""Whether a session's shortcuts may stand for requests' own code: only while that is the code that they stand for.
+
+Libraries that mock, record, trace or fake the file system replace methods of requests' classes and names in its modules.
+Each of those that a shortcut leaves out is watched, as the lanes watch theirs; one difference, and the session runs
+requests' own code, which runs all of them. The shortcuts were written against the versions in ``KNOWN``; any other
+requests runs its own code as well.
+"""
+
+from __future__ import annotations
+
+import http.cookiejar
+import os
+import posixpath
+import re
+import sys
+import types
+import urllib.request
+from typing import Any
+
+import requests
+import requests.cookies
+import requests.hooks
+import requests.models
+import requests.sessions
+import requests.structures
+import requests.utils
+
+from holdfast._core import Family, Watch
+from holdfast._lanes import plain
+
+__all__ = ["KNOWN", "environment_is_ours", "family", "plain_environ", "send_is_ours", "session_is_ours"]
+
+KNOWN = ((2, 32), (2, 33), (2, 34))
+"""The versions of requests that the shortcuts were compared with."""
+
+_Session = requests.Session
+_Request = requests.Request
+_Prepared = requests.PreparedRequest
+_Jar = http.cookiejar.CookieJar
+_RequestsJar = requests.cookies.RequestsCookieJar
+_Policy = http.cookiejar.DefaultCookiePolicy
+_Dict = requests.structures.CaseInsensitiveDict
+
+OVERRIDABLE = ("prepare_request", "merge_environment_settings")
+"""What a session's subclass overrides to have a say in how a request is prepared."""
+REDIRECTING = ("resolve_redirects", "get_redirect_target")
+"""Likewise, in what follows a response."""
+
+Watched = tuple[Any, tuple[str, ...], tuple[Any, ...]]
+
+
+def _watch(owner: Any, *names: str) -> Watched:
+    """Attributes of ``owner``; what somebody replaced before we came is never right."""
+    # A name that this version of requests lacks was not replaced.
+    there = tuple(name for name in names if hasattr(owner, name))
+    own = owner.__dict__ if isinstance(owner, type) else None
+    values = tuple(plain(owner, n) if own is None or n in own else getattr(owner, n) for n in there)
+    return owner, there, tuple(v.__func__ if isinstance(v, staticmethod) else v for v in values)
+
+
+def _imported(module: Any, *names: str) -> Watched:
+    """Names that ``module`` has from elsewhere: each must be from there, and not from somebody who came before us."""
+    there = tuple(name for name in names if hasattr(module, name))
+    values = [getattr(module, name) for name in there]
+    return module, there, tuple(value if _homely(value) else object() for value in values)
+
+
+def _homely(value: Any) -> bool:
+    """Whether a function or class is requests', urllib3's or the standard library's, and no wrapper of it."""
+    if not isinstance(value, (type, types.FunctionType)):
+        return not callable(value)
+    home = value.__module__.partition(".")[0]
+    return home in ("requests", "urllib3") or (home in sys.stdlib_module_names and home != "unittest")
+
+
+_COOKIES = (
+    _watch(
+        _Jar, "__init__", "__iter__", "add_cookie_header", "extract_cookies", "make_cookies", "clear_expired_cookies"
+    ),
+    _watch(_Jar, "_cookies_for_request", "set_cookie"),
+    _watch(_RequestsJar, "__init__", "__iter__", "__len__", "update", "set_cookie", "add_cookie_header"),
+    _watch(_RequestsJar, "extract_cookies"),
+    _watch(_Policy, "__init__"),
+    _imported(http.cookiejar, "DefaultCookiePolicy", "CookieJar"),
+    _watch(requests.cookies, "extract_cookies_to_jar", "get_cookie_header", "merge_cookies", "MockRequest"),
+    _watch(requests.cookies, "MockResponse", "RequestsCookieJar", "cookiejar_from_dict"),
+    _imported(requests.cookies, "cookielib"),
+)
+_SEND = (
+    _watch(_Session, "send"),
+    _imported(requests.sessions, "extract_cookies_to_jar", "dispatch_hook", "resolve_proxies", "timedelta", "Request"),
+    _watch(_Prepared, "copy"),
+    _watch(requests.Response, "is_redirect", "content"),
+    *_COOKIES,
+)
+_PREPARE = (
+    _watch(_Session, "request", "prepare_request", "merge_environment_settings"),
+    _watch(_Request, "__init__", "register_hook", "prepare"),
+    _watch(_Prepared, "__init__", "prepare", "prepare_method", "prepare_url", "prepare_headers", "prepare_body"),
+    _watch(_Prepared, "prepare_auth", "prepare_content_length", "prepare_cookies", "prepare_hooks", "register_hook"),
+    _watch(_Prepared, "_encode_params", "_get_idna_encoded_host"),
+    _watch(_Dict, "__init__", "__setitem__", "__iter__", "items", "update", "copy"),
+    _imported(requests.sessions, "Request", "PreparedRequest", "RequestsCookieJar", "cookiejar_from_dict", "cookielib"),
+    _imported(requests.sessions, "merge_cookies", "get_netrc_auth", "get_environ_proxies", "CaseInsensitiveDict", "os"),
+    _watch(requests.sessions, "merge_setting", "merge_hooks"),
+    _imported(requests.sessions, "to_key_val_list", "OrderedDict", "Mapping"),
+    _imported(requests.models, "parse_url", "requote_uri", "urlunparse", "unicode_is_ascii", "check_header_validity"),
+    _imported(requests.models, "to_native_string", "CaseInsensitiveDict", "default_hooks", "get_cookie_header"),
+    _imported(requests.models, "cookiejar_from_dict", "super_len", "builtin_str", "get_auth_from_url", "HTTPBasicAuth"),
+    _imported(requests.models, "urlencode", "basestring", "to_key_val_list", "cookielib"),
+    _watch(requests.utils, "_validate_header_part", "check_header_validity", "requote_uri", "unquote_unreserved"),
+    _imported(requests.utils, "quote", "HEADER_VALIDATORS", "_HEADER_VALIDATORS_STR", "get_auth_from_url"),
+    _watch(requests.hooks, "default_hooks", "HOOKS"),
+    *_COOKIES,
+)
+_ENVIRONMENT = (
+    _imported(requests.utils, "getproxies", "proxy_bypass", "os"),
+    _watch(requests.utils, "get_environ_proxies", "should_bypass_proxies", "get_netrc_auth", "resolve_proxies"),
+    _imported(requests.utils, "NETRC_FILES", "set_environ"),
+    _watch(urllib.request, "getproxies", "getproxies_environment", "proxy_bypass", "proxy_bypass_environment"),
+    (os, ("environ", "path", "stat"), (os.environ, posixpath, os.stat)),
+    _imported(posixpath, "expanduser", "exists"),
+)
+
+_version = re.match(r"(\d+)\.(\d+)", requests.__version__)  # type: ignore[attr-defined]  # exported without saying so
+_known = _version is not None and (int(_version[1]), int(_version[2])) in KNOWN
+# Elsewhere proxies also come from the system's settings.
+_posix = (
+    os.name == "posix"
+    and getattr(requests.utils, "getproxies", None) is getattr(urllib.request, "getproxies_environment", ())
+    and getattr(requests.utils, "proxy_bypass", None) is getattr(urllib.request, "proxy_bypass_environment", ())
+    and tuple(requests.utils.NETRC_FILES) == (".netrc", "_netrc")
+)
+_prepare, _send, _environment = Watch(_PREPARE), Watch(_SEND), Watch(_ENVIRONMENT)
+plain_environ = os.environ
+
+
+def family(names: tuple[str, ...], base: type) -> Family:
+    """Who has the methods called ``names`` from ``base``."""
+    return Family(names, tuple(getattr(base, name) for name in names))
+
+
+def session_is_ours() -> bool:
+    """Whether what ``request`` leaves out is as it came."""
+    return _known and _prepare.unchanged()
+
+
+def send_is_ours() -> bool:
+    """Whether what ``send`` leaves out is as it came."""
+    return _known and _send.unchanged()
+
+
+def environment_is_ours() -> bool:
+    """Whether the environment's own bytes say all that requests would find in it."""
+    return _posix and _environment.unchanged()

@@ -1,0 +1,190 @@
+//! Whether attributes are still the objects that they were, at the price of a few comparisons.
+//!
+//! A type has a version: CPython draws a new one, never used before, after any attribute of it or of a base was set
+//! or deleted. While the version is the one that was seen when all attributes were right, they still are.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyModule, PyString, PyTuple, PyType};
+
+/// The version of a type; 0: it has none, look for yourself.
+#[cfg(not(feature = "abi3"))]
+fn version(owner: &Bound<'_, PyType>) -> u32 {
+    // SAFETY: the pointer is that of a live type object, which `owner` keeps alive. The field is a plain integer
+    // that is only written with the GIL held, which we hold.
+    unsafe { (*owner.as_type_ptr()).tp_version_tag }
+}
+
+/// The limited API hides it.
+#[cfg(feature = "abi3")]
+fn version(_owner: &Bound<'_, PyType>) -> u32 {
+    0
+}
+
+/// Who has the attributes.
+enum Owner {
+    Type(Py<PyType>, AtomicU32),
+    Module(Py<PyDict>),
+    Other(Py<PyAny>),
+}
+
+type Pairs = Vec<(Py<PyString>, Py<PyAny>)>;
+
+fn right<'py>(
+    py: Python<'py>,
+    pairs: &Pairs,
+    find: impl Fn(&Bound<'py, PyString>) -> Option<Bound<'py, PyAny>>,
+) -> bool {
+    // One that was deleted has changed.
+    pairs
+        .iter()
+        .all(|(name, value)| find(name.bind(py)).is_some_and(|found| found.is(value)))
+}
+
+/// Whether a type has all of them, and the version of which that is true; 0 if there is none.
+fn look(kind: &Bound<'_, PyType>, pairs: &Pairs) -> (bool, u32) {
+    let all = || right(kind.py(), pairs, |name| kind.getattr(name).ok());
+    // The first look gives it a version; only what is right before and after that is right of it, since a metaclass
+    // may run Python.
+    if !all() {
+        return (false, 0);
+    }
+    let then = version(kind);
+    let still = all();
+    (
+        still,
+        if still && version(kind) == then {
+            then
+        } else {
+            0
+        },
+    )
+}
+
+impl Owner {
+    fn of(owner: &Bound<'_, PyAny>) -> Self {
+        if let Ok(kind) = owner.cast::<PyType>() {
+            Self::Type(kind.clone().unbind(), AtomicU32::new(0))
+        } else if let Ok(module) = owner.cast_exact::<PyModule>() {
+            Self::Module(module.dict().unbind())
+        } else {
+            Self::Other(owner.clone().unbind())
+        }
+    }
+
+    fn holds(&self, py: Python<'_>, pairs: &Pairs) -> bool {
+        match self {
+            Self::Module(dict) => {
+                let dict = dict.bind(py);
+                right(py, pairs, |name| dict.get_item(name).ok().flatten())
+            }
+            Self::Other(owner) => {
+                let owner = owner.bind(py);
+                right(py, pairs, |name| owner.getattr(name).ok())
+            }
+            Self::Type(owner, seen) => {
+                let owner = owner.bind(py);
+                let now = version(owner);
+                if now != 0 && now == seen.load(Ordering::Relaxed) {
+                    return true;
+                }
+                let (all, then) = look(owner, pairs);
+                if then != 0 {
+                    seen.store(then, Ordering::Relaxed);
+                }
+                all
+            }
+        }
+    }
+}
+
+/// Attributes of types, modules and other objects, `((owner, (name, ...), (value, ...)), ...)`, each to be the same object.
+///
+/// Not an equal one: a tracer's wrapper says that it equals what it wraps.
+#[pyclass(frozen, module = "holdfast._core")]
+pub struct Watch {
+    entries: Vec<(Owner, Pairs)>,
+}
+
+#[pymethods]
+impl Watch {
+    #[new]
+    fn new(watched: &Bound<'_, PyTuple>) -> PyResult<Self> {
+        let entries = watched
+            .iter()
+            .map(|entry| {
+                type Names<'py> = Vec<Bound<'py, PyString>>;
+                let (owner, names, values): (Bound<'_, PyAny>, Names<'_>, Vec<Bound<'_, PyAny>>) =
+                    entry.extract()?;
+                let pairs = names
+                    .into_iter()
+                    .zip(values)
+                    .map(|(name, value)| (name.unbind(), value.unbind()))
+                    .collect();
+                Ok((Owner::of(&owner), pairs))
+            })
+            .collect::<PyResult<_>>()?;
+        Ok(Self { entries })
+    }
+
+    /// Whether all of them are.
+    fn unchanged(&self, py: Python<'_>) -> bool {
+        self.entries
+            .iter()
+            .all(|(owner, pairs)| owner.holds(py, pairs))
+    }
+}
+
+/// How many classes a `Family` remembers; a program that has more heirs pays for looking.
+const KNOWN: usize = 16;
+
+/// Whether an object's class overrides any of some methods, or the object itself does.
+#[pyclass(frozen, module = "holdfast._core")]
+pub struct Family {
+    pairs: Pairs,
+    /// Versions of classes that were found to override nothing; a version belongs to one class.
+    plain: [AtomicU32; KNOWN],
+}
+
+#[pymethods]
+impl Family {
+    #[new]
+    fn new(names: Vec<Bound<'_, PyString>>, values: Vec<Bound<'_, PyAny>>) -> Self {
+        Self {
+            pairs: names
+                .into_iter()
+                .zip(values)
+                .map(|(name, value)| (name.unbind(), value.unbind()))
+                .collect(),
+            plain: [const { AtomicU32::new(0) }; KNOWN],
+        }
+    }
+
+    /// Whether `member` has all of them from the family: its class's attributes are the same objects, and none is in `own`,
+    /// its dict.
+    fn inherits(&self, member: &Bound<'_, PyAny>, own: &Bound<'_, PyDict>) -> PyResult<bool> {
+        let kind = member.get_type();
+        let now = version(&kind);
+        let known = now != 0
+            && self
+                .plain
+                .iter()
+                .any(|seen| seen.load(Ordering::Relaxed) == now);
+        if !known {
+            let (all, then) = look(&kind, &self.pairs);
+            if !all {
+                return Ok(false);
+            }
+            if then != 0 {
+                self.plain[then as usize % KNOWN].store(then, Ordering::Relaxed);
+            }
+        }
+        for (name, _) in &self.pairs {
+            if own.contains(name)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
