@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import socket
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -269,7 +270,7 @@ class PooledAdapter(HTTPAdapter):
     def _nobody_can_tell(self) -> bool:
         """Whether nothing that the fast lane leaves out was changed by anybody: on the class, the instance, or globally."""
         return (
-            _family.inherits(self, self.__dict__)
+            _family.has(self, self.__dict__)
             and id(self.poolmanager) in self._managers
             and (self.max_retries is self._no_retries or self._asks_for_no_retries())
             and _lanes.exchange_is_ours()
@@ -314,8 +315,16 @@ class PooledAdapter(HTTPAdapter):
         return found, target
 
 
-_family = _core.Family(_lanes.HOOKS, tuple(getattr(PooledAdapter, name) for name in _lanes.HOOKS))
-"""The hooks of ``HTTPAdapter``, as this class has them."""
+_hooks_of = operator.attrgetter(*_lanes.HOOKS)
+_own_hooks = _hooks_of(PooledAdapter)
+
+
+def _overrides_no_hook(kind: type) -> bool:
+    # Not equal ones: a tracer's wrapper says that it equals what it wraps.
+    return all(found is own for found, own in zip(_hooks_of(kind), _own_hooks, strict=True))
+
+
+_family = _core.Family(_lanes.HOOKS, _overrides_no_hook)
 
 
 def _limits_of(connections: int, maxsize: int, block: bool) -> Limits:

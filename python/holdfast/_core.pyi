@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, final
 
 __all__ = [
@@ -55,8 +55,8 @@ class Watch:
 
 @final
 class Family:
-    def __new__(cls, names: Sequence[str], values: Sequence[object]) -> Family: ...
-    def inherits(self, member: object, own: dict[str, object]) -> bool: ...
+    def __new__(cls, names: Sequence[str], judge: Callable[[type], bool]) -> Family: ...
+    def has(self, member: object, own: dict[str, object]) -> bool: ...
 
 def parse_head(
     data: bytes, to_head: bool, limit: int

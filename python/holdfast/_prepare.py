@@ -64,8 +64,8 @@ def _empty_jar() -> RequestsCookieJar:
 
 def prepare(
     session: Any,
-    method: str,
-    url: str,
+    method: Any,
+    url: Any,
     headers: Any,
     files: Any,
     data: Any,
@@ -81,8 +81,8 @@ def prepare(
         hooks = Request(hooks=hooks).hooks  # rejects unknown events
     jar = session.cookies
     merged_jar = None if not cookies and is_plain_jar(jar) and not jar._cookies else _merged_jar(jar, cookies)
-    if found & _environment.NETRC and session.trust_env and not auth and not session.auth:
-        auth = _sessions.get_netrc_auth(url)
+    if session.trust_env and not auth and not session.auth:
+        auth = _sessions.get_netrc_auth(url) if found & _environment.NETRC else None
     store = _header_store(headers, session.headers)
     if store is None:
         headers = _sessions.merge_setting({} if headers is None else headers, session.headers, CaseInsensitiveDict)
@@ -104,16 +104,18 @@ def prepare(
         "hooks": default_hooks(),
         "_body_position": None,
     }
+    if type(method) is not str:
+        request.prepare_method(method)
     normal = _put_url(request, url, params, plain_params)
     if store is None:
         request.prepare_headers(headers)
     else:
         request.headers = fields = CaseInsensitiveDict.__new__(CaseInsensitiveDict)
         fields._store = store  # type: ignore[assignment]  # a dict does all that it does with an OrderedDict
-    if merged_jar is None:
+    if merged_jar is None and normal:
         request._cookies = _empty_jar()
     else:
-        request.prepare_cookies(merged_jar)
+        request.prepare_cookies(RequestsCookieJar() if merged_jar is None else merged_jar)
     _put_body(request, data, files, json)
     if auth is not None or not normal:
         request.prepare_auth(auth, url)

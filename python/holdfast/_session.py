@@ -8,6 +8,7 @@ subclass or on the instance, a function of requests replaced, a setting out of t
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections import OrderedDict
 from datetime import timedelta
@@ -33,8 +34,6 @@ __all__ = ["Session"]
 
 _sessions: Any = requests.sessions
 _models: Any = requests.models
-_preparing = _stock.family(_stock.OVERRIDABLE, requests.Session)
-_redirecting = _stock.family(_stock.REDIRECTING, requests.Session)
 
 
 class Session(requests.Session):
@@ -46,10 +45,19 @@ class Session(requests.Session):
 
     def __init__(self, **options: Unpack[MountOptions]) -> None:
         super().__init__()
-        if options or not isinstance(self.get_adapter("https://"), PooledAdapter):
+        if options or not isinstance(self.adapters.get("https://"), PooledAdapter):
             mount(self, **options)
 
-    def request(  # requests' signature
+    if not TYPE_CHECKING:  # the types are requests' own
+
+        def request(self, *args, **kwargs):
+            """``requests.Session.request``: prepares a request, sends it and follows its redirects."""
+            if _stock.session_is_ours() and _preparing.has(self, self.__dict__):
+                return self._request(*args, **kwargs)
+            # As they came: who replaced it may tell a default from what was given.
+            return super().request(*args, **kwargs)
+
+    def _request(  # requests' signature
         self,
         method: str,
         url: Any,
@@ -68,8 +76,7 @@ class Session(requests.Session):
         cert: Any = None,
         json: Any = None,
     ) -> Response:
-        """``requests.Session.request``: prepares a request, sends it and follows its redirects."""
-        if type(method) is not str or not _stock.session_is_ours() or not _preparing.inherits(self, self.__dict__):
+        if isinstance(url, bytes):  # versions of requests differ in when they decode it
             return super().request(
                 method,
                 url,
@@ -88,8 +95,6 @@ class Session(requests.Session):
                 cert,
                 json,
             )
-        if isinstance(url, bytes):
-            url = url.decode("utf-8")
         method = method.upper()
         data, params = data or {}, params or {}
         found = _environment.look(not auth and not self.auth) if self.trust_env else 0
@@ -112,11 +117,10 @@ class Session(requests.Session):
 
     def send(self, request: PreparedRequest, **kwargs: Any) -> Response:
         """``requests.Session.send``: sends a prepared request and follows its redirects."""
-        url = getattr(request, "url", None)
-        if type(request) is not PreparedRequest or type(url) is not str:
-            return super().send(request, **kwargs)
+        url: Any = getattr(request, "url", None)
+        plain = type(request) is PreparedRequest and type(url) is str
         # A URL that nobody can parse fails in places that are left out below.
-        if _core.plain_url(url) is None or not _stock.send_is_ours():
+        if not plain or _core.plain_url(url) is None or not self._sends_plainly():
             return super().send(request, **kwargs)
         for name in ("stream", "verify", "cert"):
             if name not in kwargs:
@@ -136,15 +140,14 @@ class Session(requests.Session):
             for one in response.history:
                 extract_cookies_to_jar(self.cookies, one.request, one.raw)
             extract_cookies_to_jar(self.cookies, request, response.raw)
-        if (
-            type(response) is not FastResponse
-            or response.status_code in _models.REDIRECT_STATI
-            or not _redirecting.inherits(self, self.__dict__)
-        ):
+        if type(response) is not FastResponse or response.status_code in _models.REDIRECT_STATI:
             response = self._redirected(response, request, allow_redirects, kwargs)
         if not kwargs["stream"]:
             response.content  # noqa: B018  # read, so that the connection goes back
         return response
+
+    def _sends_plainly(self) -> bool:
+        return _stock.send_is_ours() and _sending.has(self, self.__dict__)
 
     def _proxies_for(self, request: PreparedRequest) -> Any:
         """``resolve_proxies`` for a request that came without."""
@@ -170,4 +173,26 @@ class Session(requests.Session):
         return response
 
 
+if not TYPE_CHECKING:
+    # A wrong argument is told as requests tells it, and help() shows its signature.
+    Session._request.__name__, Session._request.__qualname__ = "request", "Session.request"
+    Session.request.__signature__ = inspect.signature(requests.Session.request)
+
+
+def _prepares_as_requests(kind: type[Session]) -> bool:
+    """Whether a subclass leaves to us how a request is prepared; what comes after us in its bases included."""
+    names = ("prepare_request", "merge_environment_settings")
+    own = all(getattr(kind, name) is getattr(requests.Session, name) for name in names)
+    return own and super(Session, kind).request is requests.Session.request
+
+
+def _sends_as_requests(kind: type[Session]) -> bool:
+    """Likewise, what follows a response."""
+    names = ("resolve_redirects", "get_redirect_target")
+    own = all(getattr(kind, name) is getattr(requests.Session, name) for name in names)
+    return own and super(Session, kind).send is requests.Session.send
+
+
+_preparing = _core.Family(("prepare_request", "merge_environment_settings"), _prepares_as_requests)
+_sending = _core.Family(("resolve_redirects", "get_redirect_target"), _sends_as_requests)
 Session.__module__ = "holdfast"

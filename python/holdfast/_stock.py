@@ -25,10 +25,10 @@ import requests.sessions
 import requests.structures
 import requests.utils
 
-from holdfast._core import Family, Watch
+from holdfast._core import Watch
 from holdfast._lanes import plain
 
-__all__ = ["KNOWN", "environment_is_ours", "family", "plain_environ", "send_is_ours", "session_is_ours"]
+__all__ = ["KNOWN", "environment_is_ours", "plain_environ", "send_is_ours", "session_is_ours"]
 
 KNOWN = ((2, 32), (2, 33), (2, 34))
 """The versions of requests that the shortcuts were compared with."""
@@ -41,11 +41,6 @@ _RequestsJar = requests.cookies.RequestsCookieJar
 _Policy = http.cookiejar.DefaultCookiePolicy
 _Dict = requests.structures.CaseInsensitiveDict
 
-OVERRIDABLE = ("prepare_request", "merge_environment_settings")
-"""What a session's subclass overrides to have a say in how a request is prepared."""
-REDIRECTING = ("resolve_redirects", "get_redirect_target")
-"""Likewise, in what follows a response."""
-
 Watched = tuple[Any, tuple[str, ...], tuple[Any, ...]]
 
 
@@ -53,9 +48,20 @@ def _watch(owner: Any, *names: str) -> Watched:
     """Attributes of ``owner``; what somebody replaced before we came is never right."""
     # A name that this version of requests lacks was not replaced.
     there = tuple(name for name in names if hasattr(owner, name))
-    own = owner.__dict__ if isinstance(owner, type) else None
-    values = tuple(plain(owner, n) if own is None or n in own else getattr(owner, n) for n in there)
+    values = tuple(plain(_home(owner, n), n) for n in there)
     return owner, there, tuple(v.__func__ if isinstance(v, staticmethod) else v for v in values)
+
+
+def _home(owner: Any, name: str) -> Any:
+    """The module or class that a name is from."""
+    return next((c for c in owner.__mro__ if name in vars(c)), owner) if isinstance(owner, type) else owner
+
+
+def _whole(owner: type) -> Watched:
+    """Every method that a class defines."""
+    return _watch(
+        owner, *(name for name, value in vars(owner).items() if callable(value) or isinstance(value, property))
+    )
 
 
 def _imported(module: Any, *names: str) -> Watched:
@@ -74,47 +80,46 @@ def _homely(value: Any) -> bool:
 
 
 _COOKIES = (
-    _watch(
-        _Jar, "__init__", "__iter__", "add_cookie_header", "extract_cookies", "make_cookies", "clear_expired_cookies"
-    ),
-    _watch(_Jar, "_cookies_for_request", "set_cookie"),
-    _watch(_RequestsJar, "__init__", "__iter__", "__len__", "update", "set_cookie", "add_cookie_header"),
-    _watch(_RequestsJar, "extract_cookies"),
-    _watch(_Policy, "__init__"),
+    *map(_whole, (_Jar, _RequestsJar, _Policy)),
     _imported(http.cookiejar, "DefaultCookiePolicy", "CookieJar"),
     _watch(requests.cookies, "extract_cookies_to_jar", "get_cookie_header", "merge_cookies", "MockRequest"),
     _watch(requests.cookies, "MockResponse", "RequestsCookieJar", "cookiejar_from_dict"),
-    _imported(requests.cookies, "cookielib"),
+    _imported(requests.cookies, "cookielib", "urlparse", "_is_prepared"),
 )
 _SEND = (
-    _watch(_Session, "send"),
+    _watch(_Session, "send", "resolve_redirects", "get_redirect_target"),
+    *map(_whole, requests.Session.__bases__),
     _imported(requests.sessions, "extract_cookies_to_jar", "dispatch_hook", "resolve_proxies", "timedelta", "Request"),
-    _watch(_Prepared, "copy"),
-    _watch(requests.Response, "is_redirect", "content"),
+    _imported(requests.sessions, "urlparse", "_is_prepared"),
+    _whole(requests.Response),
     *_COOKIES,
 )
 _PREPARE = (
     _watch(_Session, "request", "prepare_request", "merge_environment_settings"),
-    _watch(_Request, "__init__", "register_hook", "prepare"),
-    _watch(_Prepared, "__init__", "prepare", "prepare_method", "prepare_url", "prepare_headers", "prepare_body"),
-    _watch(_Prepared, "prepare_auth", "prepare_content_length", "prepare_cookies", "prepare_hooks", "register_hook"),
-    _watch(_Prepared, "_encode_params", "_get_idna_encoded_host"),
-    _watch(_Dict, "__init__", "__setitem__", "__iter__", "items", "update", "copy"),
+    *map(_whole, (_Request, _Prepared, *_Prepared.__bases__, _Dict)),
     _imported(requests.sessions, "Request", "PreparedRequest", "RequestsCookieJar", "cookiejar_from_dict", "cookielib"),
     _imported(requests.sessions, "merge_cookies", "get_netrc_auth", "get_environ_proxies", "CaseInsensitiveDict", "os"),
     _watch(requests.sessions, "merge_setting", "merge_hooks"),
-    _imported(requests.sessions, "to_key_val_list", "OrderedDict", "Mapping"),
+    _imported(requests.sessions, "to_key_val_list", "OrderedDict", "Mapping", "_is_prepared"),
     _imported(requests.models, "parse_url", "requote_uri", "urlunparse", "unicode_is_ascii", "check_header_validity"),
     _imported(requests.models, "to_native_string", "CaseInsensitiveDict", "default_hooks", "get_cookie_header"),
     _imported(requests.models, "cookiejar_from_dict", "super_len", "builtin_str", "get_auth_from_url", "HTTPBasicAuth"),
     _imported(requests.models, "urlencode", "basestring", "to_key_val_list", "cookielib"),
     _watch(requests.utils, "_validate_header_part", "check_header_validity", "requote_uri", "unquote_unreserved"),
-    _imported(requests.utils, "quote", "HEADER_VALIDATORS", "_HEADER_VALIDATORS_STR", "get_auth_from_url"),
+    _imported(
+        requests.utils,
+        "quote",
+        "HEADER_VALIDATORS",
+        "_HEADER_VALIDATORS_STR",
+        "get_auth_from_url",
+        "urlparse",
+        "unquote",
+    ),
     _watch(requests.hooks, "default_hooks", "HOOKS"),
     *_COOKIES,
 )
 _ENVIRONMENT = (
-    _imported(requests.utils, "getproxies", "proxy_bypass", "os"),
+    _imported(requests.utils, "getproxies", "proxy_bypass", "os", "urlparse"),
     _watch(requests.utils, "get_environ_proxies", "should_bypass_proxies", "get_netrc_auth", "resolve_proxies"),
     _imported(requests.utils, "NETRC_FILES", "set_environ"),
     _watch(urllib.request, "getproxies", "getproxies_environment", "proxy_bypass", "proxy_bypass_environment"),
@@ -133,11 +138,6 @@ _posix = (
 )
 _prepare, _send, _environment = Watch(_PREPARE), Watch(_SEND), Watch(_ENVIRONMENT)
 plain_environ = os.environ
-
-
-def family(names: tuple[str, ...], base: type) -> Family:
-    """Who has the methods called ``names`` from ``base``."""
-    return Family(names, tuple(getattr(base, name) for name in names))
 
 
 def session_is_ours() -> bool:

@@ -139,48 +139,49 @@ impl Watch {
 /// How many classes a `Family` remembers; a program that has more heirs pays for looking.
 const KNOWN: usize = 16;
 
-/// Whether an object's class overrides any of some methods, or the object itself does.
+/// Whether an object does some things as its family does: neither its class nor the object itself has ways of its own.
 #[pyclass(frozen, module = "holdfast._core")]
 pub struct Family {
-    pairs: Pairs,
-    /// Versions of classes that were found to override nothing; a version belongs to one class.
-    plain: [AtomicU32; KNOWN],
+    names: Vec<Py<PyString>>,
+    judge: Py<PyAny>,
+    /// Versions of classes that passed; a version belongs to one class, and to one state of it and its bases.
+    passed: [AtomicU32; KNOWN],
 }
 
 #[pymethods]
 impl Family {
+    /// `judge(class)` says whether a class passes; `names` are those that must not be in an object's own dict.
     #[new]
-    fn new(names: Vec<Bound<'_, PyString>>, values: Vec<Bound<'_, PyAny>>) -> Self {
+    fn new(names: Vec<Bound<'_, PyString>>, judge: &Bound<'_, PyAny>) -> Self {
         Self {
-            pairs: names
-                .into_iter()
-                .zip(values)
-                .map(|(name, value)| (name.unbind(), value.unbind()))
-                .collect(),
-            plain: [const { AtomicU32::new(0) }; KNOWN],
+            names: names.into_iter().map(Bound::unbind).collect(),
+            judge: judge.clone().unbind(),
+            passed: [const { AtomicU32::new(0) }; KNOWN],
         }
     }
 
-    /// Whether `member` has all of them from the family: its class's attributes are the same objects, and none is in `own`,
-    /// its dict.
-    fn inherits(&self, member: &Bound<'_, PyAny>, own: &Bound<'_, PyDict>) -> PyResult<bool> {
+    /// Whether `member`, whose own dict is `own`, passes.
+    fn has(&self, member: &Bound<'_, PyAny>, own: &Bound<'_, PyDict>) -> PyResult<bool> {
+        let py = member.py();
         let kind = member.get_type();
         let now = version(&kind);
-        let known = now != 0
-            && self
-                .plain
-                .iter()
-                .any(|seen| seen.load(Ordering::Relaxed) == now);
-        if !known {
-            let (all, then) = look(&kind, &self.pairs);
-            if !all {
+        let known = |now| {
+            let mut passed = self.passed.iter();
+            now != 0 && passed.any(|seen| seen.load(Ordering::Relaxed) == now)
+        };
+        if !known(now) {
+            let judge = self.judge.bind(py);
+            if !judge.call1((&kind,))?.is_truthy()? {
                 return Ok(false);
             }
-            if then != 0 {
-                self.plain[then as usize % KNOWN].store(then, Ordering::Relaxed);
+            // Looking gave the class a version. The judge runs Python: what it says counts for a version that was
+            // there before it was asked.
+            let then = version(&kind);
+            if then != 0 && judge.call1((&kind,))?.is_truthy()? && then == version(&kind) {
+                self.passed[then as usize % KNOWN].store(then, Ordering::Relaxed);
             }
         }
-        for (name, _) in &self.pairs {
+        for name in &self.names {
             if own.contains(name)? {
                 return Ok(false);
             }

@@ -46,6 +46,7 @@ SUITES = [
             "stock": ([], {}),
             "fast lane": (["-p", "adapter_swap"], {}),
             "standard lane": (["-p", "adapter_swap"], {"HOLDFAST_LANE": "standard"}),
+            "holdfast.Session": (["-p", "session_swap"], {}),
         },
     ),
     Suite(
