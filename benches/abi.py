@@ -45,7 +45,10 @@ if __name__ == "__main__":
     decoder = b"5\r\nhello\r\n" * 200 + b"0\r\n\r\n"
     found = {
         "parse_head": min(timeit.repeat(lambda: _core.parse_head(HEAD, False, 1 << 20), number=20000)) / 20000,
-        "build_head": min(timeit.repeat(lambda: _core.build_head("GET", "/path", "host", fields), number=20000)) / 20000,
+        "build_message": min(
+            timeit.repeat(lambda: _core.build_message("GET", "/path", "host", fields, None, 65536), number=20000)
+        )
+        / 20000,
         "split_url": min(timeit.repeat(lambda: _core.split_url(url), number=20000)) / 20000,
         "chunked body of 200 chunks": min(
             timeit.repeat(lambda: _core.ChunkedDecoder(1000).feed(decoder, 0), number=2000)) / 2000,

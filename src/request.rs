@@ -65,8 +65,8 @@ pub struct Seen {
     pub user_agent: bool,
     /// What `Content-Length` says, if it is.
     pub content_length: Option<u64>,
-    /// `Authorization` or `Proxy-Authorization` is.
-    pub authorization: bool,
+    /// `Authorization` or `Proxy-Authorization` is, of a scheme that authenticates the connection (RFC 4559, MS-NTHT).
+    pub bound: bool,
 }
 
 impl Seen {
@@ -79,7 +79,7 @@ impl Seen {
             4 => self.host |= name.eq_ignore_ascii_case("host"),
             6 if name.eq_ignore_ascii_case("expect") => return false,
             10 => self.user_agent |= name.eq_ignore_ascii_case("user-agent"),
-            13 => self.authorization |= name.eq_ignore_ascii_case("authorization"),
+            13 if name.eq_ignore_ascii_case("authorization") => self.bound |= binds(value),
             14 if name.eq_ignore_ascii_case("content-length") => {
                 // Rust's own parser would take "+3", which a server need not.
                 let digits = value.bytes().all(|b| b.is_ascii_digit());
@@ -90,10 +90,26 @@ impl Seen {
             }
             15 => self.accept_encoding |= name.eq_ignore_ascii_case("accept-encoding"),
             17 if name.eq_ignore_ascii_case("transfer-encoding") => return false,
-            19 => self.authorization |= name.eq_ignore_ascii_case("proxy-authorization"),
+            19 if name.eq_ignore_ascii_case("proxy-authorization") => self.bound |= binds(value),
             _ => {}
         }
         is_token(name) && is_plain(value) && !value.starts_with("@@@")
+    }
+}
+
+/// Whether credentials are of a scheme that authenticates the connection.
+fn binds(credentials: &str) -> bool {
+    let scheme = credentials.split(' ').next().unwrap_or_default();
+    scheme.eq_ignore_ascii_case("ntlm") || scheme.eq_ignore_ascii_case("negotiate")
+}
+
+/// Whether the fast lane is for a method, and whether it goes without a body.
+#[must_use]
+pub fn method(method: &str) -> Option<bool> {
+    match method {
+        "GET" | "HEAD" | "OPTIONS" | "TRACE" | "DELETE" => Some(true),
+        "POST" | "PUT" | "PATCH" => Some(false),
+        _ => None,
     }
 }
 

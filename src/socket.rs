@@ -1,7 +1,7 @@
-//! The three places where Rust reads a socket itself: a liveness check, one large body, and a drain.
+//! The places where Rust uses a socket itself: a liveness check, a small exchange, one large body, and a drain.
 //!
 //! None of them owns the socket: the caller holds the lease, and with it the descriptor, for the whole call. Every
-//! `recv` is non-blocking and every wait is a `poll` with a bound, whatever mode Python left the descriptor in.
+//! wait has the bound that it was given, whatever mode Python left the descriptor in, and ends when the socket is shut down.
 
 use std::mem::MaybeUninit;
 use std::os::fd::BorrowedFd;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
-use rustix::net::{recv, RecvFlags};
+use rustix::net::{recv, send, RecvFlags, SendFlags};
 
 use crate::body::Chunked;
 use crate::error::WireError;
@@ -111,6 +111,44 @@ pub fn read_exact(
         }
     }
     (filled, Outcome::Complete)
+}
+
+/// Writes a small message without waiting: how many bytes the socket took, and why not all if it was not for want of room.
+#[must_use]
+pub fn write_now(fd: BorrowedFd<'_>, data: &[u8]) -> (usize, Outcome) {
+    // A peer that is gone is told by the error alone.
+    match send(fd, data, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+        Ok(n) => (n, Outcome::Complete),
+        Err(Errno::AGAIN | Errno::INTR) => (0, Outcome::Complete),
+        Err(errno) => (0, Outcome::Failed(errno.raw_os_error())),
+    }
+}
+
+/// Waits for the first piece of an answer; returns how much of `buf` is initialised by now and how it ended.
+pub fn read_some(
+    fd: BorrowedFd<'_>,
+    buf: &mut [MaybeUninit<u8>],
+    patience: Patience,
+) -> (usize, Outcome) {
+    let unbounded = patience.deadline.is_none() && patience.stall.is_none();
+    // The answer is not there yet: without a bound let the system wait in `recv` itself, else wait first and then look.
+    let flags = if unbounded {
+        RecvFlags::empty()
+    } else {
+        RecvFlags::DONTWAIT
+    };
+    if !unbounded {
+        if let Err(outcome) = wait(fd, patience) {
+            return (0, outcome);
+        }
+    }
+    let got = receive(fd, patience, || {
+        recv(fd, &mut *buf, flags).map(|((init, _), _)| init.len())
+    });
+    match got {
+        Ok(n) => (n, Outcome::Complete),
+        Err(outcome) => (0, outcome),
+    }
 }
 
 /// Linux drops the bytes of a TCP socket without copying them (tcp(7)); elsewhere the flag has another meaning.

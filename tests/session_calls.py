@@ -46,29 +46,42 @@ STOCK = requests.sessions.Session
 Log = list[Any]
 
 
+def _jar(kind: str, jar: Any, depth: int) -> Any:
+    # `_now` is when a jar was last asked, which nobody sees; a jar that nothing is in need not be asked.
+    return kind, sorted(vars(jar).keys() - {"_now"}), [sorted(vars(c).items(), key=str) for c in jar]
+
+
+def _mapping(kind: str, mapping: Any, depth: int) -> Any:
+    return kind, [(text_of(k), text_of(v, depth + 1)) for k, v in mapping.items()]
+
+
+def _sequence(kind: str, values: Any, depth: int) -> Any:
+    return kind, [text_of(one, depth + 1) for one in values]
+
+
+def _printed(kind: str, value: Any, depth: int) -> Any:
+    return kind, re.sub(r"0x[0-9a-f]+|boundary=\w+", "", str(value))
+
+
+LOOKS: tuple[tuple[Any, Callable[[str, Any, int], Any]], ...] = (
+    ((str, int, float, bytes), lambda kind, value, depth: (kind, value)),
+    (http.cookiejar.CookieJar, _jar),
+    ((requests.structures.CaseInsensitiveDict, dict), _mapping),
+    ((list, tuple), _sequence),
+    (requests.PreparedRequest, lambda kind, value, depth: request_seen(value)),
+    (requests.Response, lambda kind, value, depth: ("Response", value.status_code, value.url)),
+    (types.FunctionType, lambda kind, value, depth: (kind, value.__name__)),
+)
+
+
 def text_of(value: Any, depth: int = 0) -> Any:
     """What is visible of a value, as something that compares and prints."""
     if depth > 4:
         return "..."
-    kind = type(value).__name__
     if value is None or type(value) in (str, int, float, bool, bytes):
         return value
-    if isinstance(value, http.cookiejar.CookieJar):
-        # `_now` is when a jar was last asked, which nobody sees; a jar that nothing is in need not be asked.
-        return kind, sorted(vars(value).keys() - {"_now"}), [sorted(vars(c).items(), key=str) for c in value]
-    if isinstance(value, requests.structures.CaseInsensitiveDict):
-        return kind, [(text_of(k), text_of(v, depth + 1)) for k, v in value.items()]
-    if isinstance(value, dict):
-        return kind, [(text_of(k), text_of(v, depth + 1)) for k, v in value.items()]
-    if isinstance(value, (list, tuple)):
-        return kind, [text_of(one, depth + 1) for one in value]
-    if isinstance(value, requests.PreparedRequest):
-        return request_seen(value)
-    if isinstance(value, requests.Response):
-        return "response", value.status_code, value.url
-    if isinstance(value, types.FunctionType):
-        return "function", value.__name__
-    return kind, re.sub(r"0x[0-9a-f]+|boundary=\w+", "", str(value))
+    look = next((look for kinds, look in LOOKS if isinstance(value, kinds)), _printed)
+    return look(type(value).__name__, value, depth)
 
 
 def request_seen(request: requests.PreparedRequest) -> Any:
@@ -270,17 +283,40 @@ COOKIE_CODE = ("requests.cookies", "RequestsCookieJar", "CookieJar", "DefaultCoo
 REPLACEABLE = replaceable()
 
 
+def odd_class(base: Any, rng: random.Random, log: Log) -> Any:
+    """A subclass whose settings are not in its sessions' dict, or whose attributes are looked up in its own way."""
+    name = rng.choice(STOCK.__attrs__)
+    hidden = f"_own_{name}"
+
+    def read(self: Any) -> Any:
+        log.append(("read", name))
+        return self.__dict__[hidden]
+
+    def write(self: Any, value: Any) -> None:
+        self.__dict__[hidden] = value
+        self.__dict__[name] = None
+
+    def look(self: Any, what: str) -> Any:
+        if what == name:
+            log.append(("looked up", name))
+        return object.__getattribute__(self, what)
+
+    parts: list[dict[str, Any]] = [{name: property(read, write)}, {"__getattribute__": look}, {name: None}]
+    return type("Odd", (base,), rng.choice(parts))
+
+
 def session_for(ours: bool, rng: random.Random, log: Log) -> Any:
     """A session of one class or the other, of a subclass, or with a method of its own."""
     base: Any = holdfast.Session if ours else STOCK
     way = rng.random()
     name = rng.choice(METHODS)
     if way < 0.12:
-        session = subclass(base, name, log)()
-    else:
-        session = base()
-        if way < 0.2:
-            setattr(session, name, Visitor(log).around(name, getattr(session, name)))
+        return subclass(base, name, log)()
+    if way < 0.17:
+        return odd_class(base, rng, log)()
+    session = base()
+    if way < 0.25:
+        setattr(session, name, Visitor(log).around(name, getattr(session, name)))
     return session
 
 

@@ -15,7 +15,7 @@ from urllib3.util.retry import Retry
 
 from holdfast import _core, _fast_lane, _lanes
 from holdfast._adopt import adopt
-from holdfast._binding import AdapterConfig
+from holdfast._binding import AdapterConfig, Binding
 from holdfast._config import Limits, Timeouts, _check_seconds
 from holdfast._connection import WireConnection
 from holdfast._deadline import Exchange, current
@@ -227,11 +227,11 @@ class PooledAdapter(HTTPAdapter):
         if self._nobody_can_tell() and (not proxies or not select_proxy(request.url, proxies)):  # type: ignore[arg-type]  # a prepared request has a URL
             route = self._route(request, verify, cert)
             if route is not None:
-                facade, target = route
+                facade, binding, target = route
                 message = _fast_lane.prepare(request, target, facade.host_line)
                 if message is not None:
                     exchange = Exchange(timeouts, bound, facade.host_line, request.url, self._config.trace)
-                    return _fast_lane.run(self, facade, request, message, exchange)
+                    return _fast_lane.run(self, facade, request, message, exchange, binding)
         return self._send_standard(
             request,
             stream,
@@ -273,7 +273,6 @@ class PooledAdapter(HTTPAdapter):
             _family.has(self, self.__dict__)
             and id(self.poolmanager) in self._managers
             and (self.max_retries is self._no_retries or self._asks_for_no_retries())
-            and _lanes.exchange_is_ours()
         )
 
     def _asks_for_no_retries(self) -> bool:
@@ -284,8 +283,8 @@ class PooledAdapter(HTTPAdapter):
             return True
         return False
 
-    def _route(self, request: PreparedRequest, verify: Any, cert: Any) -> tuple[Facade, str] | None:
-        """The facade for a request and its target; None if the URL or the settings are not of the plain kind."""
+    def _route(self, request: PreparedRequest, verify: Any, cert: Any) -> tuple[Facade, Binding, str] | None:
+        """The facade for a request, what it is bound to, and the target; None if URL or settings are not plain."""
         url = request.url
         parts = _core.split_url(url) if type(url) is str else None
         if parts is None:
@@ -297,10 +296,10 @@ class PooledAdapter(HTTPAdapter):
         except TypeError:  # a cert given as a list
             return None
         if known is not None and known[1] == self.poolmanager.connection_pool_kw:
-            binding = known[0].binding
+            binding = known[0].still_bound()
             # Files that changed or vanished: cert_verify looks first and has the words for it.
-            if binding is not None and binding.fresh():
-                return known[0], target
+            if binding is not None:
+                return known[0], binding, target
         try:
             found: Any = self.get_connection_with_tls_context(request, verify, None, cert)
         except (LocationValueError, InvalidURL):
@@ -308,11 +307,11 @@ class PooledAdapter(HTTPAdapter):
         self.cert_verify(found, request.url, verify, cert)  # type: ignore[arg-type]  # a prepared request has a URL
         if not isinstance(found, Facade) or found.foreign:
             return None
-        found.bind()
+        binding = found.bind()
         if len(self._routes) >= MOST_ROUTES:
             self._routes.clear()
         self._routes[key] = found, dict(self.poolmanager.connection_pool_kw)
-        return found, target
+        return found, binding, target
 
 
 _hooks_of = operator.attrgetter(*_lanes.HOOKS)
@@ -324,7 +323,7 @@ def _overrides_no_hook(kind: type) -> bool:
     return all(found is own for found, own in zip(_hooks_of(kind), _own_hooks, strict=True))
 
 
-_family = _core.Family(_lanes.HOOKS, _overrides_no_hook)
+_family = _core.Family(_lanes.HOOKS, _overrides_no_hook, _lanes.exchange)
 
 
 def _limits_of(connections: int, maxsize: int, block: bool) -> Limits:

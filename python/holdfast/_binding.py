@@ -64,4 +64,4 @@ class Binding:
         for path, known in self.marks:
             if _files.mark(path) != known:
                 return False
-        return not self.transport.is_shut
+        return self.transport._ledger.shut is None  # `is_shut`, asked for every request

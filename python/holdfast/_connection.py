@@ -264,18 +264,27 @@ class WireConnection(DialledConnection):
 
         yield receive
 
-    def read_head(self, exchange: Exchange, to_head: bool) -> tuple[Head, bytes]:
-        """The final head and the bytes behind it. Interim ones are skipped, and use up the room for it."""
+    def read_head(self, exchange: Exchange, to_head: bool, until: float | None = None) -> tuple[Head, bytes]:
+        """The final head and the bytes behind it. Interim ones are skipped, and use up the room for it.
+
+        ``until`` is when it must have come, if the time for it has begun already.
+        """
         seconds = exchange.timeouts.response_header
+        if until is None and seconds is not None:
+            until = time.monotonic() + seconds
         if exchange.tracer is not None:
             exchange.tracer.tell("wrote_request")
         try:
-            return self._final_head(exchange, to_head, None if seconds is None else time.monotonic() + seconds)
+            return self._final_head(exchange, to_head, until)
         except TimeoutError as error:
             if exchange.left(None) == 0.0:
                 exchange.exceeded("waiting for the response")
             text = f"Read timed out: no complete response head from {exchange.host} within {seconds or 0:g} s (response_header"
             raise carry(ResponseHeaderTimeout(f"{text}; {exchange.elapsed():.3f} s in all)")) from error
+
+    def heard(self, data: bytes) -> None:
+        """``data`` is the beginning of the answer, received elsewhere."""
+        self._early = data
 
     def _final_head(self, exchange: Exchange, to_head: bool, until: float | None) -> tuple[Head, bytes]:
         data, self._early = self._early, b""

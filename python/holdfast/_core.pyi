@@ -1,5 +1,6 @@
-from collections.abc import Callable, Sequence
-from typing import Final, final
+from collections.abc import Callable, Mapping, Sequence
+from types import ModuleType
+from typing import Any, Final, final
 
 __all__ = [
     "BODY_CHUNKED",
@@ -11,17 +12,21 @@ __all__ = [
     "ENVIRONMENT_NETRC",
     "ENVIRONMENT_PROXY",
     "ChunkedDecoder",
+    "Environment",
     "Family",
+    "Message",
+    "Preparer",
     "ProtocolViolation",
     "Watch",
-    "build_head",
+    "build_message",
+    "converse",
     "drain_chunked",
     "drain_length",
+    "find_adapter",
     "keyed_digest",
     "merge_headers",
     "parse_head",
     "plain_url",
-    "read_environment",
     "read_exact",
     "readable",
     "split_url",
@@ -55,23 +60,64 @@ class Watch:
 
 @final
 class Family:
-    def __new__(cls, names: Sequence[str], judge: Callable[[type], bool]) -> Family: ...
+    def __new__(cls, names: Sequence[str], judge: Callable[[type], bool], watch: Watch) -> Family: ...
     def has(self, member: object, own: dict[str, object]) -> bool: ...
+
+@final
+class Message:
+    @property
+    def method(self) -> str: ...
+    @property
+    def target(self) -> str: ...
+    @property
+    def data(self) -> bytes: ...
+    @property
+    def body(self) -> bytes | None: ...
+    @property
+    def bound(self) -> bool: ...
+
+@final
+class Environment:
+    def __new__(cls, variables: object, watch: Watch) -> Environment: ...
+    def look(self, netrc: bool) -> int: ...
+    def bundle(self) -> str | None: ...
+
+@final
+class Preparer:
+    def __new__(
+        cls,
+        request: type,
+        fields: type,
+        jar: type,
+        policy: type,
+        policy_state: dict[str, object],
+        events: list[str],
+        threading: ModuleType,
+        environment: Environment,
+    ) -> Preparer: ...
+    def plain_jar(self, jar: object) -> dict[str, Any] | None: ...
+    def empty_jar(self) -> Any: ...
+    def prepare(
+        self, session: dict[str, Any], method: str, url: object, headers: object, params: str
+    ) -> tuple[Any, int] | None: ...
 
 def parse_head(
     data: bytes, to_head: bool, limit: int
 ) -> tuple[int, int, str, list[tuple[str, str]], dict[str, tuple[str, str]], int, int, int, bool, int] | None: ...
 def split_url(url: str) -> tuple[str, str] | None: ...
-def build_head(
-    method: str, target: str, host: str, fields: dict[str, tuple[str, str]]
-) -> tuple[bytes, int | None, bool] | None: ...
+def build_message(
+    method: object, target: str, host: str, fields: dict[str, tuple[str, str]], body: object, piece: int
+) -> Message | None: ...
 def plain_url(url: str) -> str | None: ...
 def merge_headers(
     store: dict[str, tuple[str, str]], *updates: dict[str, str | None]
 ) -> dict[str, tuple[str, str]] | None: ...
-def read_environment(variables: dict[bytes, bytes], netrc: bool) -> int: ...
+def find_adapter(adapters: Mapping[str, object], url: str) -> Any: ...
 def keyed_digest(key: bytes, message: bytes) -> str: ...
 def readable(fd: int) -> bool: ...
+def converse(
+    fd: int, data: bytes, to_head: bool, limit: int, within: float | None
+) -> tuple[Any, bytes, int, float, str, int]: ...
 def read_exact(
     fd: int, size: int, prefix: bytes, stall: float | None, within: float | None
 ) -> tuple[bytes, str, int]: ...

@@ -115,31 +115,27 @@ class CancelScope:
 class Exchange:
     """One call of ``send``: its timeouts, its end, and what it was waiting for when somebody cancels it."""
 
-    __slots__ = (
-        "__weakref__",
-        "_lock",
-        "_wake",
-        "bound",
-        "cancelled",
-        "dial_bound",
-        "failure",
-        "host",
-        "lease",
-        "parted",
-        "pool_timeout",
-        "queued",
-        "scopes",
-        "sending",
-        "stale_retries",
-        "started",
-        "timeouts",
-        "total",
-        "total_at",
-        "tracer",
-        "url",
-        "wait",
-        "writing_since",
-    )
+    # Most of this stays as it is for most exchanges, so it is kept in the class: less to set for each.
+    lease: Any = None
+    """The lease while urllib3 drives the exchange; a response takes it over."""
+    parted: Any = None
+    """A connection that urlopen will close although its response is over and it is ours no more."""
+    pool_timeout: float | None = None
+    """urllib3's ``pool_timeout``, from a caller who comes past the adapter: bounds the queue too."""
+    bound = False
+    """Whether the request authenticates its connection (NTLM, Negotiate)."""
+    failure: Any = None
+    """Why the connection of a failed exchange is closed, noted where the error was still at hand."""
+    tracer: _trace.Tracer | None = None
+    cancelled = False
+    scopes: tuple[CancelScope, ...] = ()
+    queued = sending = wait = writing_since = 0.0
+    stale_retries = 0
+    total: float | None = None
+    total_at: float | None = None
+    _lock: threading.Lock
+    _wake: Callable[[], None] | None
+    """Guarded by ``_lock``; there only where somebody may cancel."""
 
     def __init__(
         self, timeouts: Timeouts, dial_bound: float | None, host: str, url: Any = "", trace: _trace.Trace | None = None
@@ -149,25 +145,11 @@ class Exchange:
         """A ``connect`` given for the call: bounds queue and dial, each as a whole, as in requests."""
         self.host = host
         self.url = url
-        self.tracer = _trace.Tracer(trace) if trace is not None or _trace.process else None
         self.started = started = time.monotonic()
-        self.queued = self.sending = self.wait = 0.0
-        self.writing_since = started
-        self.stale_retries = 0
-        self.lease: Any = None
-        """The lease while urllib3 drives the exchange; a response takes it over."""
-        self.parted: Any = None
-        """A connection that urlopen will close although its response is over and it is ours no more."""
-        self.pool_timeout: float | None = None
-        """urllib3's ``pool_timeout``, from a caller who comes past the adapter: bounds the queue too."""
-        self.bound = False
-        """Whether the request authenticates its connection (NTLM, Negotiate)."""
-        self.failure: Any = None
-        """Why the connection of a failed exchange is closed, noted where the error was still at hand."""
-        self.cancelled = False
-        self.scopes: tuple[CancelScope, ...] = ()
-        self.total = timeouts.total
-        self.total_at = None if self.total is None else started + self.total
+        if trace is not None or _trace.process:
+            self.tracer = _trace.Tracer(trace)
+        if timeouts.total is not None:
+            self.total, self.total_at = timeouts.total, started + timeouts.total
         bounds = _bounds.get()
         if bounds is not None:
             self._bind(bounds)
@@ -177,7 +159,7 @@ class Exchange:
             self.total_at, self.total = bounds.at, bounds.seconds
         if bounds.scopes:
             self._lock = threading.Lock()
-            self._wake: Callable[[], None] | None = None  # guarded by _lock
+            self._wake = None
             self.scopes = bounds.scopes
             for scope in bounds.scopes:
                 scope._add(self)

@@ -129,10 +129,12 @@ class Facade(HTTPConnectionPool):
 
     def bind(self) -> Binding:
         """The transport and the place in it, looked up again when a setting or a certificate file has changed."""
+        return self.still_bound() or self._rebind(self.binding)
+
+    def still_bound(self) -> Binding | None:
+        """What it was bound to, if nothing has changed since."""
         binding = self.binding
-        if binding is not None and binding.snapshot == self._snapshot() and binding.fresh():
-            return binding
-        return self._rebind(binding)
+        return binding if binding is not None and binding.snapshot == self._snapshot() and binding.fresh() else None
 
     def _rebind(self, old: Binding | None) -> Binding:
         snapshot = tuple(copy.copy(part) for part in self._snapshot())

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import http.client
 import logging
+import os
 import ssl
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from requests import exceptions as requests_exceptions
 from urllib3.connectionpool import log as urllib3_log
@@ -34,6 +35,7 @@ from holdfast import _core
 from holdfast._acquire import acquire, redial
 from holdfast._body import Body, Head
 from holdfast._connection import UPLOAD_PIECE, EarlyAnswer, WireConnection
+from holdfast._core import Message
 from holdfast._deadline import Exchange
 from holdfast._errors import carried, surface
 from holdfast._lease import Lease
@@ -45,25 +47,12 @@ if TYPE_CHECKING:
     from requests import PreparedRequest
     from requests.adapters import HTTPAdapter
 
+    from holdfast._binding import Binding
     from holdfast._facade import Facade
 
 __all__ = ["Message", "connection_bound", "prepare", "run"]
 
-_METHODS = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "POST", "PUT", "PATCH", "DELETE"))
-_BODYLESS = frozenset(("GET", "HEAD", "OPTIONS", "TRACE", "DELETE"))
 _BOUND_SCHEMES = ("ntlm", "negotiate")
-
-
-class Message(NamedTuple):
-    """A request as it goes onto the wire."""
-
-    method: str
-    target: str
-    data: bytes
-    body: bytes | None
-    """What is too long to be sent in one piece with the head."""
-    bound: bool
-    """Whether it authenticates its connection."""
 
 
 def connection_bound(headers: Any) -> bool:
@@ -79,36 +68,23 @@ def connection_bound(headers: Any) -> bool:
 
 def prepare(request: PreparedRequest, target: str, host_line: str) -> Message | None:
     """The message for ``request``, in http.client's order of lines; None if this lane is not for it."""
-    method, body = request.method, request.body
-    if method not in _METHODS:
-        return None
     if "%" in target:
         target = str(_encode_target(target))
-    built = _core.build_head(method, target, host_line, request.headers._store)  # type: ignore[arg-type]  # a dict of pairs
-    if built is None:
-        return None
-    data, length, authorized = built
-    bound = authorized and connection_bound(request.headers)
-    if body is None:
-        # A length without a body is the standard lane's to worry about.
-        plain = length == 0 or (length is None and method in _BODYLESS)
-        return Message(method, target, data, None, bound) if plain else None
-    if type(body) is str:
-        body = body.encode("utf-8")
-    if type(body) is not bytes or length != len(body):
-        return None
-    if len(body) <= UPLOAD_PIECE:
-        return Message(method, target, data + body, None, bound)
-    return Message(method, target, data, body, bound)
+    store: Any = request.headers._store
+    return _core.build_message(request.method, target, host_line, store, request.body, UPLOAD_PIECE)
 
 
 def run(
-    adapter: HTTPAdapter, facade: Facade, request: PreparedRequest, message: Message, exchange: Exchange
+    adapter: HTTPAdapter,
+    facade: Facade,
+    request: PreparedRequest,
+    message: Message,
+    exchange: Exchange,
+    binding: Binding,
 ) -> FastResponse:
     """Sends ``message`` and gives the response, whose body is still to be read."""
     lease: Lease | None = None
     try:
-        binding = facade.bind()
         lease = acquire(binding.transport, binding.place, exchange, facade, facade.config.token, bound=message.bound)
         head, rest = _exchange(facade, lease, message, exchange)
         conn: WireConnection = lease.conn
@@ -146,11 +122,10 @@ def _exchange(facade: Facade, lease: Lease, message: Message, exchange: Exchange
         if not conn.is_verified and facade.scheme == "https":
             facade._validate_conn(conn)  # warns, each time, as urllib3 does
         conn.begin(exchange, limit)
-        started = time.monotonic()
         try:
-            _write(conn, message, exchange)
-            sent = time.monotonic()
-            result = conn.read_head(exchange, to_head)
+            if conn.direct and message.body is None and exchange.tracer is None:
+                return _converse(conn, message.data, exchange, to_head, limit)
+            return _in_steps(conn, message, exchange, to_head)
         except (OSError, http.client.HTTPException) as error:
             if exchange.cancelled:
                 exchange.check()
@@ -158,16 +133,50 @@ def _exchange(facade: Facade, lease: Lease, message: Message, exchange: Exchange
                 raise
             assert lease.transport is not None  # nobody has ended it
             redial(lease.transport, lease, exchange, facade, CloseReason.CLOSED_BY_SERVER)
-            continue
-        exchange.sending, exchange.wait = sent - started, time.monotonic() - sent
-        return result
 
 
-def _write(conn: WireConnection, message: Message, exchange: Exchange) -> None:
+def _in_steps(conn: WireConnection, message: Message, exchange: Exchange, to_head: bool) -> tuple[Head, bytes]:
+    """Writes, then reads: TLS, long messages, and where somebody wants to hear of each step."""
+    started = time.monotonic()
+    _write(conn, message.data, message.body, exchange)
+    sent = time.monotonic()
+    result = conn.read_head(exchange, to_head)
+    exchange.sending, exchange.wait = sent - started, time.monotonic() - sent
+    return result
+
+
+def _converse(conn: WireConnection, data: bytes, exchange: Exchange, to_head: bool, limit: int) -> tuple[Head, bytes]:
+    """The same for a small message on a plain socket, in one step of the core as long as nothing is out of the ordinary."""
+    seconds = exchange.timeouts.response_header
+    started = time.monotonic()
+    until = None if seconds is None else started + seconds
+    within = None if until is None and exchange.total_at is None else exchange.left(until)
+    head, rest, sent, sending, word, errno = _core.converse(conn.fd, data, to_head, limit, within)
+    conn.written = sent > 0
+    if head is None:
+        if word == "failed":
+            conn.whole = sent == len(data)
+            raise OSError(errno, os.strerror(errno))
+        if sent < len(data):  # the socket had no room for more
+            _write(conn, data[sent:], None, exchange)
+        conn.whole = True
+        if word == "eof":
+            exchange.check()
+            raise http.client.RemoteDisconnected("Remote end closed connection without response")
+        # The beginning of a head, an interim one, or none that is any good; or nothing yet.
+        conn.heard(rest)
+        head, rest = conn.read_head(exchange, to_head, until)
+    else:
+        conn.answered = conn.whole = True
+    exchange.sending, exchange.wait = sending, time.monotonic() - started - sending
+    return head, rest
+
+
+def _write(conn: WireConnection, data: bytes, body: bytes | None, exchange: Exchange) -> None:
     try:
-        conn.write(message.data, exchange)
-        if message.body is not None:
-            conn.upload(message.body, exchange)
+        conn.write(data, exchange)
+        if body is not None:
+            conn.upload(body, exchange)
         conn.whole = True
     except (EarlyAnswer, BrokenPipeError, ConnectionResetError):
         # The server may have answered before it stopped reading; if not, reading says so.

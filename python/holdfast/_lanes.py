@@ -20,7 +20,7 @@ import urllib3.util.ssl_ as urllib3_ssl
 
 from holdfast._core import Watch
 
-__all__ = ["HOOKS", "exchange_is_ours", "plain", "wire_is_ours"]
+__all__ = ["HOOKS", "exchange", "plain", "wire_is_ours"]
 
 _Stock = requests.adapters.HTTPAdapter
 _Pool = urllib3.connectionpool.HTTPConnectionPool
@@ -76,18 +76,16 @@ _EXCHANGE = (
     _watch(_Stock, "send"),
     _watch(_Pool, "urlopen", "_make_request", "_get_conn", "_put_conn", "_new_conn", "_validate_conn", "ConnectionCls"),
     _watch(_SecurePool, "_new_conn", "_validate_conn", "_prepare_proxy", "ConnectionCls"),
+    (urllib3_ssl, ("IS_PYOPENSSL",), (False,)),
     *_WIRE,
 )
 
 
-_wire, _exchange = Watch(_WIRE), Watch(_EXCHANGE)
+_wire = Watch(_WIRE)
+exchange = Watch(_EXCHANGE)
+"""Everything that the fast lane leaves out."""
 
 
 def wire_is_ours() -> bool:
     """Whether http.client is as it came, so that the core may read what it would read."""
     return _wire.unchanged()
-
-
-def exchange_is_ours() -> bool:
-    """Whether everything that the fast lane leaves out is as it came."""
-    return not urllib3_ssl.IS_PYOPENSSL and _exchange.unchanged()

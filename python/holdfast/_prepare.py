@@ -9,25 +9,23 @@ from __future__ import annotations
 
 import http.cookiejar
 import threading
-import time
 from typing import Any
 
 import requests.models
 import requests.sessions
 from requests import PreparedRequest, Request
 from requests.cookies import RequestsCookieJar
-from requests.hooks import default_hooks
+from requests.hooks import HOOKS, default_hooks
 from requests.structures import CaseInsensitiveDict
 
-from holdfast import _core, _environment
+from holdfast import _core
+from holdfast._stock import environment
 
-__all__ = ["is_plain_jar", "pick", "prepare"]
+__all__ = ["pick", "plain_params", "prepare", "preparer", "put_body"]
 
 _sessions: Any = requests.sessions
 _models: Any = requests.models
 _NO_HOOKS: dict[str, Any] = {"response": []}
-_policy = dict(http.cookiejar.DefaultCookiePolicy().__dict__)
-_new_policy = http.cookiejar.DefaultCookiePolicy.__new__
 _PLAIN_VALUES = frozenset((str, bytes, int, float, bool))
 _FORM = "application/x-www-form-urlencoded"
 
@@ -41,25 +39,17 @@ def pick(given: Any, own: Any) -> Any:
     return _sessions.merge_setting(given, own)
 
 
-def is_plain_jar(jar: Any) -> bool:
-    """Whether a cookie jar is of requests' own kind, class and policy, with no method of its own put onto it."""
-    if type(jar) is not RequestsCookieJar:
-        return False
-    state = jar.__dict__
-    return state.keys() <= _JAR_STATE and type(state["_policy"]) is http.cookiejar.DefaultCookiePolicy
-
-
-_JAR_STATE = frozenset(("_policy", "_cookies_lock", "_cookies", "_now"))
-
-
-def _empty_jar() -> RequestsCookieJar:
-    """A jar as ``RequestsCookieJar()`` makes it, after it was asked for a ``Cookie`` header in vain."""
-    policy = _new_policy(http.cookiejar.DefaultCookiePolicy)
-    now = int(time.time())
-    policy.__dict__ = {**_policy, "_now": now}
-    jar = RequestsCookieJar.__new__(RequestsCookieJar)
-    jar.__dict__ = {"_policy": policy, "_cookies_lock": threading.RLock(), "_cookies": {}, "_now": now}
-    return jar
+preparer = _core.Preparer(
+    PreparedRequest,
+    CaseInsensitiveDict,
+    RequestsCookieJar,
+    http.cookiejar.DefaultCookiePolicy,
+    dict(http.cookiejar.DefaultCookiePolicy().__dict__),
+    HOOKS,
+    threading,
+    environment,
+)
+"""Does all of it in one step, where a session has nothing but headers and the call nothing out of the ordinary."""
 
 
 def prepare(
@@ -76,18 +66,18 @@ def prepare(
     json: Any,
     found: int,
 ) -> tuple[PreparedRequest, bool]:
-    """``session.prepare_request(Request(...))``, and whether the URL was plain; ``found`` is what ``_environment.look`` found."""
+    """``session.prepare_request(Request(...))``, and whether the URL was plain; ``found`` is what the environment says."""
     if hooks is not None:
         hooks = Request(hooks=hooks).hooks  # rejects unknown events
     jar = session.cookies
-    merged_jar = None if not cookies and is_plain_jar(jar) and not jar._cookies else _merged_jar(jar, cookies)
+    merged_jar = None if not cookies and preparer.plain_jar(jar) == {} else _merged_jar(jar, cookies)
     if session.trust_env and not auth and not session.auth:
-        auth = _sessions.get_netrc_auth(url) if found & _environment.NETRC else None
+        auth = _sessions.get_netrc_auth(url) if found & _core.ENVIRONMENT_NETRC else None
     store = _header_store(headers, session.headers)
     if store is None:
         headers = _sessions.merge_setting({} if headers is None else headers, session.headers, CaseInsensitiveDict)
-    plain_params = _plain_params(params, session.params)
-    if plain_params is None:
+    text = plain_params(params) if type(session.params) is dict and not session.params else None
+    if text is None:
         params = _sessions.merge_setting(params, session.params)
     auth = pick(auth, session.auth)
     own_hooks = session.hooks
@@ -106,17 +96,17 @@ def prepare(
     }
     if type(method) is not str:
         request.prepare_method(method)
-    normal = _put_url(request, url, params, plain_params)
+    normal = _put_url(request, url, params, text)
     if store is None:
         request.prepare_headers(headers)
     else:
         request.headers = fields = CaseInsensitiveDict.__new__(CaseInsensitiveDict)
         fields._store = store  # type: ignore[assignment]  # a dict does all that it does with an OrderedDict
     if merged_jar is None and normal:
-        request._cookies = _empty_jar()
+        request._cookies = preparer.empty_jar()
     else:
         request.prepare_cookies(RequestsCookieJar() if merged_jar is None else merged_jar)
-    _put_body(request, data, files, json)
+    put_body(request, data, files, json)
     if auth is not None or not normal:
         request.prepare_auth(auth, url)
     if hooks is not None:
@@ -138,10 +128,8 @@ def _header_store(headers: Any, own: Any) -> dict[str, tuple[str, str]] | None:
     return _core.merge_headers(own._store, headers) if headers else _core.merge_headers(own._store)
 
 
-def _plain_params(params: Any, own: Any) -> str | None:
+def plain_params(params: Any) -> str | None:
     """What is put behind the URL's question mark; None if that takes requests' code to say."""
-    if type(own) is not dict or own:
-        return None
     if not params:
         return ""
     if type(params) is str:
@@ -159,8 +147,11 @@ def _encoded(pairs: dict[Any, Any]) -> str | None:
             if one is not None:
                 if type(one) not in _PLAIN_VALUES:
                     return None
-                plain.append((_utf8(key), _utf8(one)))
-    encoded: str = _models.urlencode(plain, doseq=True)
+                plain.append((key, one))
+    try:
+        encoded: str = _models.urlencode([(_utf8(key), _utf8(value)) for key, value in plain], doseq=True)
+    except UnicodeEncodeError:  # requests has its own moment for it
+        return None
     return encoded
 
 
@@ -168,12 +159,12 @@ def _utf8(value: Any) -> Any:
     return value.encode("utf-8") if type(value) is str else value
 
 
-def _put_url(request: PreparedRequest, url: Any, params: Any, plain_params: str | None) -> bool:
+def _put_url(request: PreparedRequest, url: Any, params: Any, text: str | None) -> bool:
     """``prepare_url``; whether the URL was a plain one, and so without credentials."""
-    if plain_params is not None and type(url) is str:
+    if text is not None and type(url) is str:
         normal = _core.plain_url(url)
-        if normal is not None and plain_params:
-            normal = _core.plain_url(f"{normal}{'&' if '?' in normal else '?'}{plain_params}")
+        if normal is not None and text:
+            normal = _core.plain_url(f"{normal}{'&' if '?' in normal else '?'}{text}")
         if normal is not None:
             request.url = normal
             return True
@@ -181,7 +172,7 @@ def _put_url(request: PreparedRequest, url: Any, params: Any, plain_params: str 
     return False
 
 
-def _put_body(request: PreparedRequest, data: Any, files: Any, json: Any) -> None:
+def put_body(request: PreparedRequest, data: Any, files: Any, json: Any) -> None:
     """``prepare_body``, without a body or with a plain form."""
     if files or (json is not None and not data):
         request.prepare_body(data, [] if files is None else files, json)

@@ -9,8 +9,8 @@ subclass or on the instance, a function of requests replaced, a setting out of t
 from __future__ import annotations
 
 import inspect
-import os
 from collections import OrderedDict
+from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +20,13 @@ import requests.sessions
 from requests import PreparedRequest
 from requests.cookies import extract_cookies_to_jar
 
-from holdfast import _core, _environment, _stock
+from holdfast import _core, _stock
 from holdfast._adapter import PooledAdapter
+from holdfast._core import find_adapter
 from holdfast._mount import MountOptions, mount
-from holdfast._prepare import is_plain_jar, pick, prepare
+from holdfast._prepare import pick, plain_params, prepare, preparer, put_body
 from holdfast._response import FastResponse
+from holdfast._stock import environment
 
 if TYPE_CHECKING:
     from requests import Response
@@ -50,9 +52,9 @@ class Session(requests.Session):
 
     if not TYPE_CHECKING:  # the types are requests' own
 
-        def request(self, *args, **kwargs):
+        def request(self, *args: Any, **kwargs: Any) -> Response:
             """``requests.Session.request``: prepares a request, sends it and follows its redirects."""
-            if _stock.session_is_ours() and _preparing.has(self, self.__dict__):
+            if _preparing.has(self, self.__dict__):
                 return self._request(*args, **kwargs)
             # As they came: who replaced it may tell a default from what was given.
             return super().request(*args, **kwargs)
@@ -97,78 +99,100 @@ class Session(requests.Session):
             )
         method = method.upper()
         data, params = data or {}, params or {}
-        found = _environment.look(not auth and not self.auth) if self.trust_env else 0
-        request, normal = prepare(self, method, url, headers, files, data, params, auth, cookies, hooks, json, found)
+        state = self.__dict__
+        whole = None
+        if not (cookies or auth or hooks) and type(method) is str:
+            text = plain_params(params) if params else ""
+            if text is not None:
+                whole = preparer.prepare(state, method, url, headers, text)
+        if whole is None:
+            found = environment.look(not auth and not self.auth) if self.trust_env else 0
+            request, normal = prepare(
+                self, method, url, headers, files, data, params, auth, cookies, hooks, json, found
+            )
+        else:
+            (request, found), normal = whole, True
+            if data or files or json is not None or method != "GET":
+                put_body(request, data, files, json)
         own = self.proxies
-        if proxies or own or type(own) is not dict or not normal or found & _environment.PROXY:
+        if proxies or own or type(own) is not dict or not normal or found & _core.ENVIRONMENT_PROXY:
             settings = self.merge_environment_settings(request.url, proxies or {}, stream, verify, cert)  # type: ignore[arg-type]  # prepared: it has a URL
             return self.send(request, timeout=timeout, allow_redirects=allow_redirects, **settings)
-        if found & _environment.BUNDLE and (verify is True or verify is None):
-            verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or verify
+        if found & _core.ENVIRONMENT_BUNDLE and (verify is True or verify is None):
+            verify = environment.bundle() or verify
+        proxies = OrderedDict()
+        stream, verify, cert = pick(stream, self.stream), pick(verify, self.verify), pick(cert, self.cert)
+        if _direct.has(self, state):
+            settings = {"timeout": timeout, "proxies": proxies, "stream": stream, "verify": verify, "cert": cert}
+            return self._carry(request, find_adapter(self.adapters, request.url), allow_redirects, settings)  # type: ignore[arg-type]  # likewise
         return self.send(
             request,
             timeout=timeout,
             allow_redirects=allow_redirects,
-            proxies=OrderedDict(),
-            stream=pick(stream, self.stream),
-            verify=pick(verify, self.verify),
-            cert=pick(cert, self.cert),
+            proxies=proxies,
+            stream=stream,
+            verify=verify,
+            cert=cert,
         )
 
     def send(self, request: PreparedRequest, **kwargs: Any) -> Response:
         """``requests.Session.send``: sends a prepared request and follows its redirects."""
         url: Any = getattr(request, "url", None)
-        plain = type(request) is PreparedRequest and type(url) is str
         # A URL that nobody can parse fails in places that are left out below.
-        if not plain or _core.plain_url(url) is None or not self._sends_plainly():
+        plain = type(request) is PreparedRequest and type(url) is str and _core.plain_url(url) is not None
+        if not plain or not _sending.has(self, self.__dict__):
             return super().send(request, **kwargs)
         for name in ("stream", "verify", "cert"):
             if name not in kwargs:
                 kwargs[name] = getattr(self, name)
         if "proxies" not in kwargs:
             kwargs["proxies"] = self._proxies_for(request)
-        allow_redirects = kwargs.pop("allow_redirects", True)
+        return self._carry(request, None, kwargs.pop("allow_redirects", True), kwargs)
+
+    def _carry(
+        self, request: PreparedRequest, adapter: Any, allow_redirects: Any, settings: dict[str, Any]
+    ) -> Response:
+        """Sends it through ``adapter`` (None: the session's) and does what follows a response."""
         hooks = request.hooks
-        adapter = self.get_adapter(url=url)
+        if adapter is None:
+            adapter = self.get_adapter(url=request.url)  # type: ignore[arg-type]  # a plain one, or we would not be here
         clock = _sessions.preferred_clock
         began = clock()
-        response = adapter.send(request, **kwargs)
-        response.elapsed = timedelta(seconds=clock() - began)
+        response: Any = adapter.send(request, **settings)
+        response.elapsed = timedelta(0, clock() - began)
         if type(hooks) is not dict or hooks.get("response"):
-            response = _sessions.dispatch_hook("response", hooks, response, **kwargs)
-        if type(response) is not FastResponse or not response.tells_nothing() or not is_plain_jar(self.cookies):
+            response = _sessions.dispatch_hook("response", hooks, response, **settings)
+        fast = type(response) is FastResponse
+        if not fast or not response.tells_nothing() or preparer.plain_jar(self.cookies) is None:
             for one in response.history:
                 extract_cookies_to_jar(self.cookies, one.request, one.raw)
             extract_cookies_to_jar(self.cookies, request, response.raw)
-        if type(response) is not FastResponse or response.status_code in _models.REDIRECT_STATI:
-            response = self._redirected(response, request, allow_redirects, kwargs)
-        if not kwargs["stream"]:
+        if not fast or response.status_code in _models.REDIRECT_STATI:
+            response = self._redirected(response, request, allow_redirects, settings)
+        if not settings["stream"]:
             response.content  # noqa: B018  # read, so that the connection goes back
-        return response
-
-    def _sends_plainly(self) -> bool:
-        return _stock.send_is_ours() and _sending.has(self, self.__dict__)
+        return response  # type: ignore[no-any-return]  # an adapter's
 
     def _proxies_for(self, request: PreparedRequest) -> Any:
         """``resolve_proxies`` for a request that came without."""
         own = self.proxies
         plain = type(own) is dict and "no_proxy" not in own
-        if plain and not (self.trust_env and _environment.look(netrc=False) & _environment.PROXY):
+        if plain and not (self.trust_env and environment.look(netrc=False) & _core.ENVIRONMENT_PROXY):
             return own.copy()
         return _sessions.resolve_proxies(request, own, self.trust_env)
 
     def _redirected(
-        self, response: Response, request: PreparedRequest, allow_redirects: bool, kwargs: dict[str, Any]
+        self, response: Response, request: PreparedRequest, allow_redirects: Any, settings: dict[str, Any]
     ) -> Response:
         """The last response of a chain of redirects, or ``response`` with its ``next``."""
         if allow_redirects:
-            history = list(self.resolve_redirects(response, request, **kwargs))
+            history = list(self.resolve_redirects(response, request, **settings))
             if history:
                 history.insert(0, response)
                 response = history.pop()
                 response.history = history
         else:
-            following: Any = self.resolve_redirects(response, request, yield_requests=True, **kwargs)
+            following: Any = self.resolve_redirects(response, request, yield_requests=True, **settings)
             response._next = next(following, response._next)
         return response
 
@@ -179,20 +203,31 @@ if not TYPE_CHECKING:
     Session.request.__signature__ = inspect.signature(requests.Session.request)
 
 
-def _prepares_as_requests(kind: type[Session]) -> bool:
-    """Whether a subclass leaves to us how a request is prepared; what comes after us in its bases included."""
-    names = ("prepare_request", "merge_environment_settings")
-    own = all(getattr(kind, name) is getattr(requests.Session, name) for name in names)
-    return own and super(Session, kind).request is requests.Session.request
+def _leaves(names: tuple[str, ...], call: str) -> Callable[[type], bool]:
+    """Whether a class leaves methods to requests, and has nobody between us and requests who has his own ``call``."""
+
+    def judge(kind: Any) -> bool:
+        if kind.__getattribute__ is not object.__getattribute__ or any(
+            _SETTINGS & vars(c).keys() for c in kind.__mro__
+        ):
+            return False  # settings that are not what the session's dict says
+        stock = all(getattr(kind, name) is getattr(requests.Session, name) for name in names)
+        return stock and getattr(super(Session, kind), call) is getattr(requests.Session, call)
+
+    return judge
 
 
-def _sends_as_requests(kind: type[Session]) -> bool:
-    """Likewise, what follows a response."""
-    names = ("resolve_redirects", "get_redirect_target")
-    own = all(getattr(kind, name) is getattr(requests.Session, name) for name in names)
-    return own and super(Session, kind).send is requests.Session.send
+def _is_direct(kind: Any) -> bool:
+    """Whether ``request`` may do what ``send`` and ``get_adapter`` do."""
+    found: Any = kind.get_adapter
+    return _sends_plainly(kind) and kind.send is Session.send and found is requests.Session.get_adapter
 
 
-_preparing = _core.Family(("prepare_request", "merge_environment_settings"), _prepares_as_requests)
-_sending = _core.Family(("resolve_redirects", "get_redirect_target"), _sends_as_requests)
+_SETTINGS = frozenset(requests.Session.__attrs__)
+_PREPARING = ("prepare_request", "merge_environment_settings")
+_SENDING = ("resolve_redirects", "get_redirect_target")
+_sends_plainly = _leaves(_SENDING, "send")
+_preparing = _core.Family(_PREPARING, _leaves(_PREPARING, "request"), _stock.preparing)
+_sending = _core.Family(_SENDING, _sends_plainly, _stock.sending)
+_direct = _core.Family((*_SENDING, "send", "get_adapter"), _is_direct, _stock.sending)
 Session.__module__ = "holdfast"

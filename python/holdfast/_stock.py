@@ -25,10 +25,10 @@ import requests.sessions
 import requests.structures
 import requests.utils
 
-from holdfast._core import Watch
+from holdfast._core import Environment, Watch
 from holdfast._lanes import plain
 
-__all__ = ["KNOWN", "environment_is_ours", "plain_environ", "send_is_ours", "session_is_ours"]
+__all__ = ["KNOWN", "environment", "preparing", "sending"]
 
 KNOWN = ((2, 32), (2, 33), (2, 34))
 """The versions of requests that the shortcuts were compared with."""
@@ -87,7 +87,7 @@ _COOKIES = (
     _imported(requests.cookies, "cookielib", "urlparse", "_is_prepared"),
 )
 _SEND = (
-    _watch(_Session, "send", "resolve_redirects", "get_redirect_target"),
+    _watch(_Session, "send", "get_adapter", "resolve_redirects", "get_redirect_target"),
     *map(_whole, requests.Session.__bases__),
     _imported(requests.sessions, "extract_cookies_to_jar", "dispatch_hook", "resolve_proxies", "timedelta", "Request"),
     _imported(requests.sessions, "urlparse", "_is_prepared"),
@@ -128,7 +128,9 @@ _ENVIRONMENT = (
 )
 
 _version = re.match(r"(\d+)\.(\d+)", requests.__version__)  # type: ignore[attr-defined]  # exported without saying so
-_known = _version is not None and (int(_version[1]), int(_version[2])) in KNOWN
+_NEVER: Watched = (requests, ("Session",), (object(),))
+"""What is never as it was."""
+_known: tuple[Watched, ...] = () if _version and (int(_version[1]), int(_version[2])) in KNOWN else (_NEVER,)
 # Elsewhere proxies also come from the system's settings.
 _posix = (
     os.name == "posix"
@@ -136,20 +138,11 @@ _posix = (
     and getattr(requests.utils, "proxy_bypass", None) is getattr(urllib.request, "proxy_bypass_environment", ())
     and tuple(requests.utils.NETRC_FILES) == (".netrc", "_netrc")
 )
-_prepare, _send, _environment = Watch(_PREPARE), Watch(_SEND), Watch(_ENVIRONMENT)
-plain_environ = os.environ
+_plain: tuple[Watched, ...] = () if _posix else (_NEVER,)
 
-
-def session_is_ours() -> bool:
-    """Whether what ``request`` leaves out is as it came."""
-    return _known and _prepare.unchanged()
-
-
-def send_is_ours() -> bool:
-    """Whether what ``send`` leaves out is as it came."""
-    return _known and _send.unchanged()
-
-
-def environment_is_ours() -> bool:
-    """Whether the environment's own bytes say all that requests would find in it."""
-    return _posix and _environment.unchanged()
+preparing = Watch((*_known, *_PREPARE))
+"""What a shortcut through ``request`` leaves out."""
+sending = Watch((*_known, *_SEND))
+"""What one through ``send`` does."""
+environment = Environment(os.environ, Watch((*_known, *_plain, *_ENVIRONMENT)))
+"""Whose bytes say all that requests would find in it, where that can be told."""

@@ -58,7 +58,16 @@ pub fn parse_head<'py>(
     let Some(head) = head::parse(data.as_bytes(), limit)? else {
         return Ok(None);
     };
-    let framing = framing::of(&head, to_head)?;
+    head_of(py, &head, to_head).map(Some)
+}
+
+/// A parsed head as `parse_head` gives it.
+pub fn head_of<'py>(
+    py: Python<'py>,
+    head: &head::Head<'_>,
+    to_head: bool,
+) -> PyResult<Bound<'py, PyTuple>> {
+    let framing = framing::of(head, to_head)?;
     let (kind, length) = match framing.body {
         Body::None => (BODY_NONE, -1),
         Body::Length(0) => (BODY_NONE, 0),
@@ -67,7 +76,7 @@ pub fn parse_head<'py>(
         Body::Close => (BODY_CLOSE, -1),
         Body::Upgrade => (BODY_UPGRADE, -1),
     };
-    let (pairs, store) = fields(py, &head)?;
+    let (pairs, store) = fields(py, head)?;
     (
         head.status,
         head.minor,
@@ -81,5 +90,4 @@ pub fn parse_head<'py>(
         framing.idle_hint.map_or(-1, i64::from),
     )
         .into_pyobject(py)
-        .map(Some)
 }

@@ -7,9 +7,11 @@ use std::time::{Duration, Instant};
 use pyo3::exceptions::PyValueError;
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyTuple};
 
 use super::body::ChunkedDecoder;
+use super::head::head_of;
+use crate::head;
 use crate::socket::{self, Outcome, Patience};
 
 /// Why a read ended, as `(word, errno)`.
@@ -57,6 +59,77 @@ fn patience(stall: Option<f64>, within: Option<f64>) -> PyResult<Patience> {
 #[pyfunction]
 pub fn readable(fd: i32) -> PyResult<bool> {
     Ok(socket::readable(borrow(fd)?))
+}
+
+/// What comes with one `recv`: most small answers come whole with it.
+const RECEIVE: usize = 65536;
+
+/// The answer to a small message: (head, what came behind it, bytes sent, seconds for that, word, errno).
+///
+/// Written and awaited in one step, with the GIL released once; `within` bounds the wait, None does not. The head is as
+/// `parse_head` gives it. It is None, and everything that came is in its place, if not all was sent, or what came is no
+/// final head, complete and well-formed: the caller goes on from there.
+#[pyfunction]
+#[pyo3(signature = (fd, data, to_head, limit, within))]
+#[allow(clippy::type_complexity)] // a tuple for Python
+pub fn converse<'py>(
+    py: Python<'py>,
+    fd: i32,
+    data: &Bound<'py, PyBytes>,
+    to_head: bool,
+    limit: usize,
+    within: Option<f64>,
+) -> PyResult<(
+    Option<Bound<'py, PyTuple>>,
+    Bound<'py, PyBytes>,
+    usize,
+    f64,
+    &'static str,
+    i32,
+)> {
+    let (fd, patience) = (borrow(fd)?, patience(None, within)?);
+    // Immutable, and `data` keeps them.
+    let message = data.as_bytes();
+    let mut buffer: Vec<u8> = Vec::with_capacity(RECEIVE);
+    let mut sent = None;
+    let (sent, seconds, outcome) = loop {
+        let room = buffer.spare_capacity_mut();
+        let (got, step) = py.detach(|| {
+            let began = Instant::now();
+            let (n, outcome) = match sent {
+                Some((n, _)) => (n, Outcome::Complete),
+                None => socket::write_now(fd, message),
+            };
+            let seconds = sent.map_or_else(|| began.elapsed().as_secs_f64(), |(_, before)| before);
+            if n < message.len() || outcome != Outcome::Complete {
+                return (0, (n, seconds, outcome));
+            }
+            let (got, outcome) = socket::read_some(fd, room, patience);
+            (got, (n, seconds, outcome))
+        });
+        // SAFETY: `read_some` has initialised the first `got` bytes of the spare capacity, and the vector was empty.
+        unsafe { buffer.set_len(got) };
+        let (n, seconds, outcome) = step;
+        if outcome != Outcome::Interrupted {
+            break step;
+        }
+        sent = Some((n, seconds));
+        py.check_signals()?;
+    };
+    let (word, errno) = ending(outcome);
+    let head = match head::parse(&buffer, limit) {
+        Ok(Some(head)) if head.status >= 200 || head.status == 101 => Some(head),
+        _ => None,
+    };
+    let (head, rest) = match head {
+        // What has no framing is refused by whoever goes on.
+        Some(head) => match head_of(py, &head, to_head) {
+            Ok(made) => (Some(made), &buffer[head.len..]),
+            Err(_) => (None, &buffer[..]),
+        },
+        None => (None, &buffer[..]),
+    };
+    Ok((head, PyBytes::new(py, rest), sent, seconds, word, errno))
 }
 
 /// Exactly `size` bytes, of which `prefix` came already: (bytes, how many of them are real, word, errno).

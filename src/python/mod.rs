@@ -1,6 +1,7 @@
 //! The boundary: Python's types in and out, errors translated, the GIL released around socket reads. No logic.
 
 mod body;
+mod environment;
 mod head;
 #[cfg(unix)]
 mod io;
@@ -47,14 +48,15 @@ fn keyed_digest(key: &[u8], message: &[u8]) -> PyResult<String> {
 mod _core {
     #[cfg(unix)]
     #[pymodule_export]
-    use super::io::{drain_chunked, drain_length, read_exact, readable};
+    use super::io::{converse, drain_chunked, drain_length, read_exact, readable};
     #[pymodule_export]
     use super::{
         body::ChunkedDecoder,
+        environment::Environment,
         head::parse_head,
         keyed_digest,
-        request::{build_head, split_url},
-        session::{merge_headers, plain_url, read_environment},
+        request::{build_message, split_url, Message},
+        session::{find_adapter, merge_headers, plain_url, Preparer},
         watch::{Family, Watch},
         ProtocolViolation,
     };
@@ -71,11 +73,11 @@ mod _core {
     #[pymodule_export]
     pub const BODY_UPGRADE: u8 = 4;
 
-    // What `read_environment` finds.
+    // What an `Environment` may say.
     #[pymodule_export]
-    pub const ENVIRONMENT_PROXY: u8 = super::session::ENVIRONMENT_PROXY;
+    pub const ENVIRONMENT_PROXY: u8 = super::environment::PROXY;
     #[pymodule_export]
-    pub const ENVIRONMENT_NETRC: u8 = super::session::ENVIRONMENT_NETRC;
+    pub const ENVIRONMENT_NETRC: u8 = super::environment::NETRC;
     #[pymodule_export]
-    pub const ENVIRONMENT_BUNDLE: u8 = super::session::ENVIRONMENT_BUNDLE;
+    pub const ENVIRONMENT_BUNDLE: u8 = super::environment::BUNDLE;
 }

@@ -1,9 +1,10 @@
 //! Whether attributes are still the objects that they were, at the price of a few comparisons.
 //!
-//! A type has a version: CPython draws a new one, never used before, after any attribute of it or of a base was set
-//! or deleted. While the version is the one that was seen when all attributes were right, they still are.
+//! A type has a version: `CPython` draws a new one, never used before, after any attribute of it or of a base was set
+//! or deleted. So has a dict (PEP 509), until 3.13. While the version is the one that was seen when all was right, it
+//! still is. Without versions (the limited API, a later Python) everything is looked at each time.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyModule, PyString, PyTuple, PyType};
@@ -22,10 +23,27 @@ fn version(_owner: &Bound<'_, PyType>) -> u32 {
     0
 }
 
+/// The version of a dict's contents; 0: it has none.
+#[cfg(not(any(feature = "abi3", Py_3_14)))]
+pub fn contents(dict: &Bound<'_, PyDict>) -> u64 {
+    // SAFETY: the pointer is that of a live dict, which `dict` keeps alive; `PyDict` is never but a `PyDictObject`.
+    // The field is a plain integer that is only written with the GIL held, which we hold.
+    #[allow(deprecated)] // 3.12 to 3.13 still count it; 3.14 has it no more, and neither have we
+    unsafe {
+        (*dict.as_ptr().cast::<pyo3::ffi::PyDictObject>()).ma_version_tag
+    }
+}
+
+/// Hidden or gone.
+#[cfg(any(feature = "abi3", Py_3_14))]
+pub fn contents(_dict: &Bound<'_, PyDict>) -> u64 {
+    0
+}
+
 /// Who has the attributes.
 enum Owner {
     Type(Py<PyType>, AtomicU32),
-    Module(Py<PyDict>),
+    Module(Py<PyDict>, AtomicU64),
     Other(Py<PyAny>),
 }
 
@@ -67,7 +85,7 @@ impl Owner {
         if let Ok(kind) = owner.cast::<PyType>() {
             Self::Type(kind.clone().unbind(), AtomicU32::new(0))
         } else if let Ok(module) = owner.cast_exact::<PyModule>() {
-            Self::Module(module.dict().unbind())
+            Self::Module(module.dict().unbind(), AtomicU64::new(0))
         } else {
             Self::Other(owner.clone().unbind())
         }
@@ -75,9 +93,18 @@ impl Owner {
 
     fn holds(&self, py: Python<'_>, pairs: &Pairs) -> bool {
         match self {
-            Self::Module(dict) => {
+            Self::Module(dict, seen) => {
                 let dict = dict.bind(py);
-                right(py, pairs, |name| dict.get_item(name).ok().flatten())
+                let now = contents(dict);
+                if now != 0 && now == seen.load(Ordering::Relaxed) {
+                    return true;
+                }
+                // Looking into a module's dict runs no Python: nothing moves meanwhile.
+                let all = right(py, pairs, |name| dict.get_item(name).ok().flatten());
+                if all {
+                    seen.store(now, Ordering::Relaxed);
+                }
+                all
             }
             Self::Other(owner) => {
                 let owner = owner.bind(py);
@@ -129,7 +156,7 @@ impl Watch {
     }
 
     /// Whether all of them are.
-    fn unchanged(&self, py: Python<'_>) -> bool {
+    pub fn unchanged(&self, py: Python<'_>) -> bool {
         self.entries
             .iter()
             .all(|(owner, pairs)| owner.holds(py, pairs))
@@ -144,18 +171,25 @@ const KNOWN: usize = 16;
 pub struct Family {
     names: Vec<Py<PyString>>,
     judge: Py<PyAny>,
+    watch: Py<Watch>,
     /// Versions of classes that passed; a version belongs to one class, and to one state of it and its bases.
     passed: [AtomicU32; KNOWN],
 }
 
 #[pymethods]
 impl Family {
-    /// `judge(class)` says whether a class passes; `names` are those that must not be in an object's own dict.
+    /// `judge(class)` says whether a class passes; `names` are those that must not be in an object's own dict; what
+    /// `watch` watches must be as it was.
     #[new]
-    fn new(names: Vec<Bound<'_, PyString>>, judge: &Bound<'_, PyAny>) -> Self {
+    fn new(
+        names: Vec<Bound<'_, PyString>>,
+        judge: &Bound<'_, PyAny>,
+        watch: &Bound<'_, Watch>,
+    ) -> Self {
         Self {
             names: names.into_iter().map(Bound::unbind).collect(),
             judge: judge.clone().unbind(),
+            watch: watch.clone().unbind(),
             passed: [const { AtomicU32::new(0) }; KNOWN],
         }
     }
@@ -163,6 +197,9 @@ impl Family {
     /// Whether `member`, whose own dict is `own`, passes.
     fn has(&self, member: &Bound<'_, PyAny>, own: &Bound<'_, PyDict>) -> PyResult<bool> {
         let py = member.py();
+        if !self.watch.get().unchanged(py) {
+            return Ok(false);
+        }
         let kind = member.get_type();
         let now = version(&kind);
         let known = |now| {
