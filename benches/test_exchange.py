@@ -13,7 +13,7 @@ import pytest
 import requests
 
 import holdfast
-from conftest import Site
+from bench_server import Site
 from holdfast import Limits
 
 FIELDS = {"User-Agent": "bench", "Accept": "*/*", "Accept-Encoding": "gzip, deflate", "Connection": "keep-alive"}
