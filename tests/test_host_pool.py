@@ -389,3 +389,73 @@ def test_an_idle_connection_that_is_looked_at_is_idle_and_nobodys_until_the_look
     world.check()
     shot = host.snapshot(4.0)
     assert (shot.idle, shot.in_use, dict(shot.closed)) == (0, 0, {CloseReason.CLOSED_BY_SERVER: 1})
+
+
+# -- dials that others began ----------------------------------------------------------------------------------------------
+
+
+def pool_of(limit: int | None = None) -> HostPool[int]:
+    """A pool by itself."""
+    limits = Limits(max_connections_per_host=limit).for_host("http", "a.example", 80)
+    return HostPool("a.example", limits, Ledger(None, 100), lambda: 0.5)
+
+
+def dialling(pool: HostPool[int]) -> Waiter[int]:
+    """A caller whose dial is under way."""
+    waiter: Waiter[int] = Waiter(lambda: None)
+    assert pool.try_permit()
+    pool.join(waiter, 0.0, permit=True)
+    waiter.permit, waiter.dialing = False, True
+    return waiter
+
+
+def test_a_caller_adopts_a_dial_that_nobody_waits_for() -> None:
+    """Its connection serves him; there is one adopter for each such dial, and no more."""
+    pool = pool_of()
+    first, second, third = dialling(pool), Waiter[int](lambda: None), Waiter[int](lambda: None)
+    assert not pool.adopt(second)  # `first` still wants it
+    assert pool.try_permit()
+    held = pool.dialed(1, 0.0, None, tls=False, seconds=0.0)
+    assert held is not None
+    pool.release(held, 1.0)
+    assert first.slot is held
+    assert pool.adopt(second)
+    assert not pool.adopt(third)
+    pool.dialed(2, 2.0, first, tls=False, seconds=0.0)
+    assert second.slot is not None
+    assert second.slot.conn == 2
+    assert (pool.in_use, pool.dialing, len(pool.idle)) == (2, 0, 0)
+
+
+@pytest.mark.parametrize("limit", [None, 2])
+def test_an_adopter_gets_what_it_would_have_had_if_the_dial_fails(limit: int | None) -> None:
+    """A permit for a dial of its own, or a place in the queue; never nothing."""
+    pool = pool_of(limit)
+    woken: list[int] = []
+    leaving, adopter = dialling(pool), Waiter[int](lambda: woken.append(1))
+    pool.leave(leaving, 0.0)
+    assert pool.adopt(adopter)
+    other = dialling(pool)  # has the last place where there is a limit
+    pool.undialed(leaving, 1.0)
+    assert (adopter.permit, woken) == (True, [1])
+    pool.undialed()  # as its thread would say that it failed, too
+    adopter.permit = False
+    pool.leave(adopter, 2.0)
+    pool.undialed(other, 3.0)
+    pool.leave(other, 3.0)
+    assert pool.quiet
+
+
+def test_an_adopter_that_stands_alone_waits_in_the_queue_where_there_is_no_room() -> None:
+    """And is served from there; what it adopted still comes to the pool."""
+    pool = pool_of(1)
+    leaving, adopter = dialling(pool), Waiter[int](lambda: None)
+    pool.leave(leaving, 0.0)
+    assert pool.adopt(adopter)
+    pool.stand_alone(adopter, 1.0)
+    assert not adopter.permit
+    assert pool.snapshot(1.0).waiting == 1
+    pool.stand_alone(adopter, 1.5)  # once is enough
+    pool.dialed(7, 2.0, leaving, tls=False, seconds=0.0)
+    assert adopter.slot is not None
+    assert pool.snapshot(2.0).waiting == 0

@@ -17,7 +17,7 @@ import pytest
 import requests
 
 import holdfast
-from conftest import settle
+from conftest import TLS, settle
 from holdfast import CloseReason, Limits, _transport
 from servers import Peer, Server, answer, ok
 
@@ -397,3 +397,19 @@ def test_28_short_sessions_use_one_port_each_no_more_than_the_limit(serve: Serve
             client.trust_env = False
             assert client.get(server.url).content == b"ok"
     assert server.accepted == 1
+
+
+def test_a_burst_opens_no_more_connections_than_there_are_callers(serve: Serve, tls: TLS) -> None:
+    """While dials are slow, those that a returned connection has made needless serve whoever comes next."""
+    server = serve(tls=tls.context)
+    limits = Limits(max_idle_per_host=200, max_idle=200)
+    with holdfast.mount(requests.Session(), shared=False, limits=limits) as client:
+        client.trust_env = False
+
+        def work(_: int) -> None:
+            for _ in range(15):
+                assert client.get(server.url, verify=tls.bundle).content == b"ok"
+
+        with ThreadPoolExecutor(32) as pool:
+            list(pool.map(work, range(32)))
+    assert server.accepted <= 32

@@ -23,6 +23,9 @@ from holdfast._transport import Transport, number_of, origin_of
 
 __all__ = ["Dialer", "acquire", "redial"]
 
+ADOPTING = 1.0
+"""How long a caller relies on a dial that another began, in seconds; then it dials for itself, within its own limits."""
+
 
 def acquire(
     transport: Transport,
@@ -91,10 +94,10 @@ def _got(tracer: Tracer, slot: Slot[Any]) -> None:
 class _Caller:
     """Who waits, since when, and what wakes it."""
 
-    __slots__ = ("began", "gate", "queued", "waiter")
+    __slots__ = ("adopts", "began", "gate", "queued", "waiter")
 
-    def __init__(self, owner: object, *, queued: bool) -> None:
-        self.queued = queued
+    def __init__(self, owner: object) -> None:
+        self.queued = self.adopts = False
         self.began = time.monotonic()
         self.gate = Gate()
         self.waiter: Waiter[Any] = Waiter(self.gate.open, owner)
@@ -102,10 +105,14 @@ class _Caller:
 
 def _join(host: HostPool[Any], exchange: Exchange, dialer: Dialer, owner: object) -> _Caller | None:
     """Takes a permit or a place in the queue; None: there is a permit, and the caller dials for itself. The lock is held."""
+    caller = _Caller(owner)
+    if not dialer.foreign and host.adopt(caller.waiter):
+        caller.adopts = True
+        return caller
     permit = host.try_permit()
     if permit and _inline(host, dialer, exchange):
         return None
-    caller = _Caller(owner, queued=not permit)
+    caller.queued = not permit
     host.join(caller.waiter, caller.began, permit=permit)
     return caller
 
@@ -144,7 +151,7 @@ def _wait(
             exchange.queued = time.monotonic() - began  # from here on it is dialling
             attempt = Attempt(transport, host, dialer, gate, waiter, exchange, began)
             attempt.start()
-        woken = gate.wait(_patience(host, exchange, began, attempt))
+        woken = gate.wait(_patience(host, exchange, began, attempt, adopts=caller.adopts))
         if waiter.slot is not None:
             if attempt is None:
                 exchange.queued = time.monotonic() - began
@@ -152,14 +159,24 @@ def _wait(
             return waiter.slot
         if attempt is not None and attempt.error is not None:
             raise attempt.error
-        if exchange.cancelled or not woken:
+        if caller.adopts and not woken:
+            caller.adopts = False
+            exchange.check()
+            with transport._tidy, transport._lock:
+                host.stand_alone(waiter, time.monotonic())
+        elif exchange.cancelled or not woken:
             _give_up(transport, host, exchange, began, attempt)
 
 
-def _patience(host: HostPool[Any], exchange: Exchange, began: float, attempt: Attempt | None) -> float | None:
+def _patience(
+    host: HostPool[Any], exchange: Exchange, began: float, attempt: Attempt | None, *, adopts: bool = False
+) -> float | None:
     """How long the present wait may be: the dial's phase, or the queue's limit, and the total."""
     if attempt is not None:
         return exchange.left(attempt.budget.at)
+    if adopts:
+        own = [limit for limit in (exchange.dial_bound, exchange.timeouts.connect) if limit is not None]
+        return exchange.left(began + min([ADOPTING, *own]))
     limit, _name = _queue_limit(host, exchange)
     return exchange.left(None if limit is None else began + limit)
 

@@ -110,7 +110,7 @@ class Attempt:
             conn = dial_twice(transport, self._host, self._dialer, self.budget)
         except BaseException as error:
             with transport._tidy, transport._lock:
-                self._host.undialed()
+                self._host.undialed(self._waiter, time.monotonic())
                 self.error = error
             self._gate.open()
             return
@@ -131,6 +131,7 @@ class Attempt:
             else:
                 self._claimed, waiter.permit = waiter.permit, False
                 if self._claimed:
+                    waiter.dialing = True
                     self._host.waited(waiter, now)
         return self._claimed
 

@@ -87,6 +87,10 @@ class HostPool(Generic[C]):
         """In order of arrival, queued or dialling."""
         self._queue: OrderedDict[Waiter[C], None] = OrderedDict()
         """Those without a permit, in order of arrival."""
+        self._adopters: OrderedDict[Waiter[C], None] = OrderedDict()
+        """Those who wait for dials that others began and need no more; never more of them than of such dials."""
+        self._spare = 0
+        """Dials under way whose waiters were served or have left."""
         self._owned = 0
         """Idle connections that have an owner."""
 
@@ -154,6 +158,33 @@ class HostPool(Generic[C]):
         self._waiters[waiter] = None
         waiter.permit = permit
 
+    def adopt(self, waiter: Waiter[C]) -> bool:
+        """Adds a caller that needs no dial of its own, since one is under way that nobody waits for; whether there is one.
+
+        Without this a burst would begin a dial for every caller that finds nothing idle, again and again, while the
+        connections that come back serve the callers first: far more connections than callers. If the dial fails, or
+        its connection goes to an older waiter, the caller gets a permit or a place in the queue after all.
+        """
+        if self._spare <= len(self._adopters):
+            return False
+        self._ledger.tickets += 1
+        waiter.ticket = self._ledger.tickets
+        self._waiters[waiter] = self._adopters[waiter] = None
+        return True
+
+    def stand_alone(self, waiter: Waiter[C], now: float) -> None:
+        """An adopter has waited long enough for somebody else's dial: a permit for its own, or a place in the queue."""
+        if self._adopters.pop(waiter, waiter) is waiter:
+            return  # it was served, or has been given one, just now
+        if self.try_permit():
+            waiter.permit = True
+            waiter.wake()
+        else:
+            waiter.queued_at = now
+            self.counters.wait_count += 1
+            self._queue[waiter] = None
+            self._ledger.queues[self] = None
+
     def leave(self, waiter: Waiter[C], now: float) -> None:
         """A caller gives up. What it was given meanwhile goes to the next; a dial under way goes on without it."""
         self._forget(waiter, now)
@@ -180,6 +211,8 @@ class HostPool(Generic[C]):
         """
         self.dialing -= 1
         self.in_use += 1
+        if waiter is not None:
+            self._dial_over(waiter)
         counters = self.counters
         counters.created += 1
         counters.dial_seconds += seconds
@@ -194,12 +227,16 @@ class HostPool(Generic[C]):
             self._hand_over(slot, waiter, now)
         else:
             self.release(slot, now)
+        self._wean(now)
         return None
 
-    def undialed(self) -> None:
-        """A dial failed, or a permit was not used."""
+    def undialed(self, waiter: Waiter[C] | None = None, now: float = 0.0) -> None:
+        """A dial failed, that of ``waiter`` if it was for one, or a permit was not used."""
         self.dialing -= 1
         self._ledger.permits -= 1
+        if waiter is not None:
+            self._dial_over(waiter)
+            self._wean(now)
         self._ledger.serve()
 
     def redial(self, slot: Slot[C], reason: CloseReason) -> None:
@@ -356,8 +393,22 @@ class HostPool(Generic[C]):
 
     def _forget(self, waiter: Waiter[C], now: float) -> None:
         self._waiters.pop(waiter, None)
+        self._adopters.pop(waiter, None)
         self._unqueue(waiter)
         self.waited(waiter, now)
+        if waiter.dialing:
+            waiter.dialing, waiter.spare = False, True
+            self._spare += 1
+
+    def _dial_over(self, waiter: Waiter[C]) -> None:
+        """The dial that began for ``waiter`` has ended, well or not."""
+        self._spare -= waiter.spare
+        waiter.dialing = waiter.spare = False
+
+    def _wean(self, now: float) -> None:
+        """A dial that nobody waited for has ended: the oldest adopter for whom none is left stands alone."""
+        while len(self._adopters) > self._spare:
+            self.stand_alone(next(iter(self._adopters)), now)
 
     def _lease(self, slot: Slot[C]) -> None:
         self.in_use += 1

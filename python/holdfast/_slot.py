@@ -51,7 +51,7 @@ class Slot(Generic[C]):
 class Waiter(Generic[C]):
     """A caller without a connection. ``wake`` is called under the lock, once per news, and must not block."""
 
-    __slots__ = ("owner", "permit", "queued_at", "slot", "ticket", "wake")
+    __slots__ = ("dialing", "owner", "permit", "queued_at", "slot", "spare", "ticket", "wake")
 
     def __init__(self, wake: Callable[[], None], owner: object | None = None) -> None:
         self.wake = wake
@@ -60,5 +60,9 @@ class Waiter(Generic[C]):
         """The connection it was given."""
         self.permit = False
         """Whether it was given a permit, which it must use (``dialed``, ``undialed``)."""
+        self.dialing = False
+        """Whether a dial of its own is under way."""
+        self.spare = False
+        """Whether that dial goes on although the waiter is served or gone."""
         self.queued_at = 0.0
         self.ticket = 0
