@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 # The interpreter that the core is built for; pyo3 would look for another one on PATH.
 export PYO3_PYTHON = $(CURDIR)/$(BIN)/python
 
-.PHONY: help demo test bench bench-once abi provider gateway sdist idle-cost lint core-test core-memory core-cases wheel lock soak suite compat docs types sweep torture clean
+.PHONY: help demo test bench bench-check bench-once peers session-calls abi provider gateway sdist idle-cost lint core-test core-memory core-cases wheel lock soak suite compat docs types sweep torture clean
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -87,6 +87,22 @@ sdist: $(VENV)/.tools ## the source package, built and tried in an empty folder
 	$(BIN)/maturin sdist --out dist/sdist >/dev/null 2>&1
 	sh tests/sdist.sh dist/sdist/*.tar.gz $(BIN)/python
 
+bench-check: $(INSTALLED) ## instructions per call beside those recorded (ARGS=--write records; needs valgrind)
+	$(BIN)/python benches/instructions.py $(ARGS)
+
+# niquests replaces urllib3 wherever it is installed: an environment of its own.
+$(VENV)-peers/.tools: requirements/peers.txt requirements/niquests.txt
+	for name in peers niquests; do test -x $(VENV)-$$name/bin/python || $(PYTHON) -m venv $(VENV)-$$name; \
+		$(VENV)-$$name/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/$$name.txt || exit 1; done
+	touch $@
+
+peers: wheel $(VENV)-peers/.tools ## other HTTP clients beside ours: the tables of docs/performance.md
+	$(VENV)-peers/bin/python -m pip install -q --disable-pip-version-check --no-deps --force-reinstall dist/*.whl
+	$(BIN)/python benches/peers/run.py --python $(VENV)-peers/bin/python --niquests $(VENV)-niquests/bin/python $(ARGS)
+
+session-calls: $(INSTALLED) ## 50,000 generated calls on requests' session and on ours (CALLS=, HOLDFAST_SEED=)
+	HOLDFAST_CALLS=$(or $(CALLS),50000) $(BIN)/python -m pytest tests/test_session_differential.py -q -rP
+
 bench-once: $(INSTALLED) ## each benchmark once, as a test
 	$(BIN)/python -m pytest benches -q --benchmark-disable
 
@@ -123,7 +139,7 @@ wheel: $(VENV)/.tools ## a release wheel in dist/
 	$(BIN)/maturin build -q --release --locked --interpreter $(BIN)/python --out dist
 
 lock: ## requirements/*.txt from requirements/*.in (needs uv)
-	for name in dev lowest suite compat docs; do uv pip compile -q --universal --generate-hashes --python-version 3.10 \
+	for name in dev lowest suite compat docs peers niquests; do uv pip compile -q --universal --generate-hashes --python-version 3.10 \
 		--no-header --no-annotate -o requirements/$$name.txt requirements/$$name.in; done
 
 clean: ## what builds left

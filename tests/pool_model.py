@@ -114,7 +114,7 @@ class World:
             max_waiting=pick([None, None, 0, 4]),
             per_host={"b": {"max_connections_per_host": 3}, "c": {"max_idle_per_host": 1}},
         )
-        self.closed = self.created = self.acquired = self.leaked = self.wait_count = 0
+        self.closed = self.created = self.acquired = self.leaked = self.wait_count = self.adopted = 0
         self.idle = {name: [] for name in HOSTS}
         self.transport = Transport("0" * 64, self.limits)
 
@@ -129,10 +129,11 @@ class World:
         with self.transport._tidy, self.transport._lock:
             host = self.host(name)
             slot = host.take(self.clock.now, owner, bound=bound)
-            permit = slot is None and host.try_permit()
             caller = Caller(name, owner)
+            adopts = slot is None and host.adopt(caller.waiter)
+            permit = slot is None and not adopts and host.try_permit()
             full = False
-            if slot is None:
+            if slot is None and not adopts:
                 try:
                     host.join(caller.waiter, self.clock.now, permit=permit)
                 except QueueLimit:
@@ -143,9 +144,13 @@ class World:
             return
         if full:
             assert host.limits.max_waiting is not None
-            assert sum(1 for one in self.callers if one.host == name and one.queued) >= host.limits.max_waiting
+            assert (
+                sum(1 for one in self.callers if one.host == name and one.queued and not self.adopts(one))
+                >= host.limits.max_waiting
+            )
             return
-        self.wait_count += not permit
+        self.wait_count += not permit and not adopts
+        self.adopted += adopts
         self.callers.append(caller)  # one with a permit dials once it wakes
 
     def taken_in_order(self, name: str, slot: Slot[Any], owner: object | None, bound: bool) -> None:
@@ -174,7 +179,7 @@ class World:
         host, caller = self.dials.pop(self.chance.randrange(len(self.dials)))
         with self.transport._tidy, self.transport._lock:
             if not ok:
-                host.undialed()
+                host.undialed(caller.waiter, self.clock.now)
             else:
                 conn = Connection(self, caller.host)
                 self.created += 1
@@ -212,6 +217,7 @@ class World:
         with self.transport._tidy, self.transport._lock:
             granted, caller.waiter.permit = caller.waiter.permit, False
             if granted:
+                caller.waiter.dialing = True
                 self.host(caller.host).waited(caller.waiter, self.clock.now)
         if caller.waiter.slot is not None:
             assert not granted, "a waiter was given a permit and a connection"
@@ -222,6 +228,13 @@ class World:
         elif granted:
             caller.dialing = True
             self.dials.append((self.host(caller.host), caller))
+        elif self.adopts(caller) and self.chance.random() < 0.3:
+            with self.transport._tidy, self.transport._lock:
+                self.host(caller.host).stand_alone(caller.waiter, self.clock.now)
+
+    def adopts(self, caller: Caller) -> bool:
+        """Whether it waits for somebody else's dial."""
+        return caller.waiter in self.host(caller.host)._adopters
 
     def end_lease(self, how: str) -> None:
         if not self.leases:
@@ -331,6 +344,7 @@ class World:
         for at, caller in enumerate(self.callers):
             if caller.waiter.permit:
                 older = [one for one in self.callers[:at] if one.host == caller.host and one.queued]
+                older = [one for one in older if not self.adopts(one)]
                 assert not older, "a permit went past an older waiter"
 
     def check(self) -> None:
@@ -349,15 +363,20 @@ class World:
             name = shot.origin.split("/")[2].split(":")[0]
             stack = [slot.conn for slot in host.idle]
             assert stack == self.idle[name], "the idle stack"
-            assert shot.waiting == sum(1 for one in self.callers if one.host == name and one.queued)
+            assert shot.waiting == sum(
+                1 for one in self.callers if one.host == name and one.queued and not self.adopts(one)
+            )
             usable = [
                 one
                 for one in self.callers
                 if one.host == name and one.live and any(c.owner in (None, one.owner) for c in stack)
             ]
             assert not usable, "a waiter beside an idle connection that it may use"
-            if any(one.host == name and one.queued for one in self.callers):
+            if any(one.host == name and one.queued and not self.adopts(one) for one in self.callers):
                 assert not host._has_room() or not ledger.room(), "a waiter beside a free permit"
+            unwanted = [one for pool, one in self.dials if pool is host and (one not in self.callers or not one.live)]
+            assert host._spare == len(unwanted), "dials that nobody waits for"
+            assert len(host._adopters) <= host._spare, "an adopter without a dial to wait for"
             held += here
         assert held == ledger.permits, "permits"
         assert ledger.max_connections is None or held <= ledger.max_connections, "over the transport's limit"
@@ -370,7 +389,8 @@ class World:
         assert len(self.open) == stats.idle + stats.in_use, "sockets"
         assert (stats.created, sum(stats.closed.values())) == (self.created, self.closed)
         assert (stats.acquired, stats.leaked) == (self.acquired + handed, self.leaked)
-        assert stats.wait_count == self.wait_count
+        # An adopter that had to stand alone counts from then on.
+        assert self.wait_count <= stats.wait_count <= self.wait_count + self.adopted
 
     def finish(self, how: str) -> None:
         """Everybody goes home; nothing is left."""

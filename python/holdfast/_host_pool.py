@@ -165,7 +165,7 @@ class HostPool(Generic[C]):
         connections that come back serve the callers first: far more connections than callers. If the dial fails, or
         its connection goes to an older waiter, the caller gets a permit or a place in the queue after all.
         """
-        if self._spare <= len(self._adopters):
+        if self._spare <= len(self._adopters) or self._queue:
             return False
         self._ledger.tickets += 1
         waiter.ticket = self._ledger.tickets
@@ -173,17 +173,15 @@ class HostPool(Generic[C]):
         return True
 
     def stand_alone(self, waiter: Waiter[C], now: float) -> None:
-        """An adopter has waited long enough for somebody else's dial: a permit for its own, or a place in the queue."""
+        """An adopter has waited long enough for somebody else's dial: into the queue, in which it is served at once if it may."""
         if self._adopters.pop(waiter, waiter) is waiter:
-            return  # it was served, or has been given one, just now
-        if self.try_permit():
-            waiter.permit = True
-            waiter.wake()
-        else:
-            waiter.queued_at = now
-            self.counters.wait_count += 1
-            self._queue[waiter] = None
-            self._ledger.queues[self] = None
+            return  # it was served, or has been sent here, just now
+        waiter.queued_at = now
+        self.counters.wait_count += 1
+        self._queue[waiter] = None
+        self._queue = OrderedDict(sorted(self._queue.items(), key=lambda entry: entry[0].ticket))  # it came before some
+        self._ledger.queues[self] = None
+        self._ledger.serve()
 
     def leave(self, waiter: Waiter[C], now: float) -> None:
         """A caller gives up. What it was given meanwhile goes to the next; a dial under way goes on without it."""
