@@ -122,7 +122,17 @@ def counted(case: str, calls: int, *, plainly: bool = False) -> int:
         try:
             with tempfile.NamedTemporaryFile() as out:
                 grind = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out.name}"]
-                command = [*(() if plainly else grind), sys.executable, me, "--case", case, "--calls", str(calls), "--port", port]
+                command = [
+                    *(() if plainly else grind),
+                    sys.executable,
+                    me,
+                    "--case",
+                    case,
+                    "--calls",
+                    str(calls),
+                    "--port",
+                    port,
+                ]
                 done = subprocess.run(
                     command, env=environment, capture_output=True, text=True, check=False, timeout=550
                 )

@@ -139,16 +139,22 @@ def test_gzip(benchmark: Any, site: Site, adapters: Adapters, who: str) -> None:
 
 
 def session_of(who: str) -> requests.Session:
+    limits = Limits(max_idle_per_host=32)
     if who == "holdfast.Session":
-        return holdfast.Session(shared=False)
-    return holdfast.mount(requests.Session(), shared=False) if who == "holdfast" else requests.Session()
+        return holdfast.Session(shared=False, limits=limits)
+    session = requests.Session()
+    if who == "holdfast":
+        return holdfast.mount(session, shared=False, limits=limits)
+    for scheme in ("http://", "https://"):  # else it would drop what 32 threads bring back
+        session.mount(scheme, requests.adapters.HTTPAdapter(pool_maxsize=32))
+    return session
 
 
 @pytest.mark.benchmark(group="small session.get().content, CPU", **CPU)
 @pytest.mark.parametrize("who", ["holdfast.Session", "holdfast", "stock"])
 def test_session(benchmark: Any, site: Site, who: str) -> None:
     with session_of(who) as client:
-        _repeat(benchmark, lambda: client.get(site.plain + "small").content, 50)
+        _repeat(benchmark, lambda: client.get(site.plain + "small", verify=site.bundle).content, 50)
 
 
 @pytest.mark.benchmark(group="small session.get over TLS, CPU", **CPU)
@@ -192,20 +198,25 @@ def test_drain(benchmark: Any, site: Site, adapters: Adapters, who: str) -> None
 
 
 @pytest.mark.parametrize("threads", [1, 8, 32])
-@pytest.mark.parametrize("who", ["holdfast", "stock"])
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "TLS"])
+@pytest.mark.parametrize("who", ["holdfast.Session", "holdfast", "stock"])
 @pytest.mark.benchmark(timer=time.perf_counter, min_rounds=5)
-def test_threads(benchmark: Any, site: Site, who: str, threads: int) -> None:
-    benchmark.group = f"session.get from {threads} thread(s), wall time per request"
+def test_threads(benchmark: Any, site: Site, who: str, secure: bool, threads: int) -> None:
+    benchmark.group = f"session.get from {threads} thread(s){', TLS' if secure else ''}, wall time per request"
     benchmark.name = f"test_threads[{who}]"
-    calls = 400
+    calls = 640
     benchmark.extra_info["calls"] = calls
     with session_of(who) as client, ThreadPoolExecutor(threads) as pool:
-        url = site.plain + "small"
+        url = (site.tls if secure else site.plain) + "small"
+
+        def work(_: int) -> None:
+            for _ in range(calls // threads):
+                assert client.get(url, verify=site.bundle).content
 
         def many() -> None:
-            for body in pool.map(lambda _: client.get(url).content, range(calls)):
-                assert body
+            list(pool.map(work, range(threads)))
 
+        many()  # connections are there
         benchmark(many)
 
 
