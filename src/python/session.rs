@@ -10,15 +10,13 @@ use crate::url;
 
 /// What `PreparedRequest.prepare_url` would make of a URL that is normal already; None for any other.
 #[pyfunction]
-pub fn plain_url<'py>(url: &Bound<'py, PyString>) -> PyResult<Option<Bound<'py, PyString>>> {
+pub fn plain_url<'py>(url: &Bound<'py, PyString>) -> Option<Bound<'py, PyString>> {
     // A lone surrogate has no UTF-8: not for us.
-    let Ok(text) = url.to_str() else {
-        return Ok(None);
-    };
-    Ok(url::prepared(text).map(|prepared| match prepared {
+    let text = url.to_str().ok()?;
+    url::prepared(text).map(|prepared| match prepared {
         url::Prepared::Same => url.clone(),
         url::Prepared::Slash => PyString::new(url.py(), &format!("{text}/")),
-    }))
+    })
 }
 
 /// Whether a name and a value are plain strings that requests would accept as a field.
@@ -205,11 +203,11 @@ impl Preparer {
         if !self.has_nothing_to_add(session)? {
             return Ok(None);
         }
-        let Some(url) = whole_url(url, params)? else {
+        let Some(url) = whole_url(url, params) else {
             return Ok(None);
         };
         let trusts = session.get_item(intern!(py, "trust_env"))?;
-        let Some(Ok(trusts)) = trusts.map(|trusts| trusts.cast_into_exact::<PyBool>()) else {
+        let Some(Ok(trusts)) = trusts.map(pyo3::Bound::cast_into_exact::<PyBool>) else {
             return Ok(None);
         };
         let found = if trusts.is_true() {
@@ -275,7 +273,7 @@ impl Preparer {
         };
         let no_params = params
             .cast_exact::<PyDict>()
-            .is_ok_and(|params| params.is_empty());
+            .is_ok_and(pyo3::types::PyDictMethods::is_empty);
         let no_cookies = self
             .plain_jar(&cookies)?
             .is_some_and(|cookies| cookies.is_empty());
@@ -296,7 +294,7 @@ impl Preparer {
         let none = hooks.get_item(response)?.is_some_and(|hooks| {
             hooks
                 .cast_exact::<PyList>()
-                .is_ok_and(|hooks| hooks.is_empty())
+                .is_ok_and(pyo3::types::PyListMethods::is_empty)
         });
         Ok(none && hooks.len() == 1)
     }
@@ -330,18 +328,11 @@ pub fn find_adapter<'py>(
 fn whole_url<'py>(
     url: &Bound<'py, PyAny>,
     params: &Bound<'py, PyString>,
-) -> PyResult<Option<Bound<'py, PyString>>> {
-    let Ok(url) = url.cast_exact::<PyString>() else {
-        return Ok(None);
-    };
-    let Some(url) = plain_url(url)? else {
-        return Ok(None);
-    };
-    let (Ok(text), Ok(params)) = (url.to_str(), params.to_str()) else {
-        return Ok(None);
-    };
+) -> Option<Bound<'py, PyString>> {
+    let url = plain_url(url.cast_exact::<PyString>().ok()?)?;
+    let (text, params) = (url.to_str().ok()?, params.to_str().ok()?);
     if params.is_empty() {
-        return Ok(Some(url));
+        return Some(url);
     }
     let joint = if text.contains('?') { '&' } else { '?' };
     plain_url(&PyString::new(url.py(), &format!("{text}{joint}{params}")))
