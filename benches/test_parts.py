@@ -11,11 +11,15 @@ import time
 from typing import Any
 
 import pytest
+import requests
+import requests.utils
 
 from holdfast import PooledAdapter, _core, _identity
 from holdfast._config import Limits
 from holdfast._host_pool import HostPool, Ledger
+from holdfast._prepare import preparer
 from holdfast._slot import Waiter
+from holdfast._stock import environment, preparing
 
 HEAD = (
     b"HTTP/1.1 200 OK\r\nServer: nginx/1.22.1\r\nDate: Sat, 21 Nov 2026 07:46:44 GMT\r\nContent-Type: text/plain\r\n"
@@ -52,6 +56,43 @@ def test_head(benchmark: Any, who: str) -> None:
         benchmark(_core.parse_head, HEAD, False, 1 << 20)
     else:
         benchmark(lambda: http.client.parse_headers(io.BufferedReader(io.BytesIO(HEAD[17:]))))  # type: ignore[arg-type]
+
+
+URL = "http://a.example:8080/path/to/x.json?page=1"
+
+
+@pytest.mark.benchmark(group="preparing a plain request")
+@pytest.mark.parametrize("who", ["holdfast", "stock"])
+def test_prepare(benchmark: Any, who: str) -> None:
+    with requests.Session() as session:
+        session.trust_env = False
+        if who == "holdfast":
+            assert benchmark(preparer.prepare, session.__dict__, "GET", URL, None, "") is not None
+        else:
+            benchmark(lambda: session.prepare_request(requests.Request("GET", URL)))
+
+
+@pytest.mark.benchmark(group="what the environment says: proxies, a netrc file, a bundle")
+@pytest.mark.parametrize("who", ["holdfast", "stock"])
+def test_environment(benchmark: Any, who: str) -> None:
+    with requests.Session() as session:
+        if who == "holdfast":
+            benchmark(environment.look, True)
+        else:
+            settings = session.merge_environment_settings
+            benchmark(lambda: (requests.utils.get_netrc_auth(URL), settings(URL, {}, None, None, None)))
+
+
+@pytest.mark.benchmark(group="whether requests' code is as it came")
+def test_untouched(benchmark: Any) -> None:
+    assert benchmark(preparing.unchanged)
+
+
+@pytest.mark.benchmark(group="the bytes of a request")
+def test_message(benchmark: Any) -> None:
+    with requests.Session() as session:
+        store: Any = session.headers._store
+        assert benchmark(_core.build_message, "GET", "/path", "a.example", store, None, 65536) is not None
 
 
 @pytest.mark.benchmark(group="digest of an adapter's settings")

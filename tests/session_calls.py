@@ -278,6 +278,8 @@ RESPONSE_CODE = (
     (requests.structures.CaseInsensitiveDict, "__init__"),
     (requests.models, "cookiejar_from_dict"),
     (requests.models, "iter_slices"),
+    (requests.utils, "_parse_content_type_header"),
+    (requests.utils, "get_encoding_from_headers"),
 )
 COOKIE_CODE = ("requests.cookies", "RequestsCookieJar", "CookieJar", "DefaultCookiePolicy")
 REPLACEABLE = replaceable()

@@ -79,24 +79,8 @@ class Session(requests.Session):
         json: Any = None,
     ) -> Response:
         if isinstance(url, bytes):  # versions of requests differ in when they decode it
-            return super().request(
-                method,
-                url,
-                params,
-                data,
-                headers,
-                cookies,
-                files,
-                auth,
-                timeout,
-                allow_redirects,
-                proxies,
-                hooks,
-                stream,
-                verify,
-                cert,
-                json,
-            )
+            first = (method, url, params, data, headers, cookies, files, auth, timeout, allow_redirects)
+            return super().request(*first, proxies, hooks, stream, verify, cert, json)
         method = method.upper()
         data, params = data or {}, params or {}
         state = self.__dict__

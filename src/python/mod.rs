@@ -44,7 +44,8 @@ fn keyed_digest(key: &[u8], message: &[u8]) -> PyResult<String> {
 }
 
 /// The byte work of holdfast.
-#[pymodule]
+// Versions of types and dicts are read under the GIL, and Python's side relies on it too: no free-threaded build.
+#[pymodule(gil_used = true)]
 mod _core {
     #[cfg(unix)]
     #[pymodule_export]
