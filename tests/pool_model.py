@@ -68,6 +68,8 @@ class Caller:
         self.news = 0
         self.dialing = False
         self.answered = False
+        self.adopted = False
+        """Whether it relied on somebody else's dial: it may have to queue after a younger one was given a permit."""
         self.waiter: Waiter[Connection] = Waiter(self._wake, owner)
 
     def _wake(self) -> None:
@@ -150,6 +152,7 @@ class World:
             )
             return
         self.wait_count += not permit and not adopts
+        caller.adopted = adopts
         self.adopted += adopts
         self.callers.append(caller)  # one with a permit dials once it wakes
 
@@ -343,8 +346,7 @@ class World:
         """Nobody was given a permit past an older waiter of its host."""
         for at, caller in enumerate(self.callers):
             if caller.waiter.permit:
-                older = [one for one in self.callers[:at] if one.host == caller.host and one.queued]
-                older = [one for one in older if not self.adopts(one)]
+                older = [one for one in self.callers[:at] if one.host == caller.host and one.queued and not one.adopted]
                 assert not older, "a permit went past an older waiter"
 
     def check(self) -> None:

@@ -126,7 +126,9 @@ def test_it_has_requests_signatures() -> None:
     """For help(), and in the words for a wrong argument."""
     for name, method in inspect.getmembers(requests.sessions.Session, inspect.isfunction):
         if name != "__init__":
-            assert inspect.signature(getattr(holdfast.Session, name)) == inspect.signature(method), name
+            own = inspect.signature(getattr(holdfast.Session, name)).parameters.values()
+            stock = inspect.signature(method).parameters.values()
+            assert [(p.name, p.kind, p.default) for p in own] == [(p.name, p.kind, p.default) for p in stock], name
     with holdfast.Session() as session, pytest.raises(TypeError, match=r"Session\.request\(\) missing 2 required"):
         session.request()  # type: ignore[call-arg]
 
@@ -147,10 +149,13 @@ def test_who_replaces_a_method_of_requests_is_called(
     with monkeypatch.context() as patch:
         patch.setattr(requests.sessions.Session, name, replaced)
         session.get("http://a.example/")
-        assert len(seen) == 1
-        assert name != "request" or seen == [{"params": None, "allow_redirects": True}]
+        with requests.sessions.Session() as stock:
+            stock.mount("http://", Recorder())
+            stock.get("http://a.example/")
+        assert len(seen) == 2
+        assert seen[0].keys() == seen[1].keys()
     session.get("http://a.example/")
-    assert len(seen) == 1
+    assert len(seen) == 2
 
 
 def test_a_class_between_ours_and_requests_is_asked(bare_environment: Path) -> None:
