@@ -21,9 +21,9 @@ BLOCKS = 4
 
 
 @pytest.fixture(scope="module")
-def home() -> Path:
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home directory with a netrc file, and two without a good one."""
-    return furnished(Path(tempfile.mkdtemp(prefix="holdfast-home-")))
+    return furnished(tmp_path_factory.mktemp("home"))
 
 
 def furnished(root: Path) -> Path:
@@ -46,7 +46,8 @@ def test_nobody_can_tell_them_apart(block: int, home: Path) -> None:
 
 
 if __name__ == "__main__":
-    place = furnished(Path(tempfile.mkdtemp(prefix="holdfast-home-")))
-    for ours in (False, True):
-        print(*one_call(int(sys.argv[1]), ours, place), sep="\n")
-    print(difference(int(sys.argv[1]), place))
+    with tempfile.TemporaryDirectory() as folder:
+        place = furnished(Path(folder))
+        for ours in (False, True):
+            print(*one_call(int(sys.argv[1]), ours, place), sep="\n")
+        print(difference(int(sys.argv[1]), place))
