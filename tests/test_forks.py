@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -269,7 +270,11 @@ def test_the_interpreter_ends_with_requests_in_flight(phase: str, serve: Serve) 
     server = serve(handle)
     url = server.url.replace("http://127.0.0.1", "https://localhost") if phase == "dial" else server.url
     try:
-        done = run_python(EXIT.format(phase=phase, url=url), "-W", "error")
+        for _ in range(3):
+            done = run_python(EXIT.format(phase=phase, url=url), "-W", "error")
+            # CPython 3.12.1 itself dies now and then as it ends beside a daemon thread inside OpenSSL, with requests alone too.
+            if sys.version_info[:2] != (3, 12) or done.returncode != -signal.SIGSEGV:
+                break
     finally:
         release.set()
     assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "ready", "")
