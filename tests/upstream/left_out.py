@@ -11,8 +11,15 @@ _SHORT = (
     "allows 1 ms, of which ours counts all: names are looked up within `connect`, and `total` is an error of its own"
 )
 _STRICT = "a head that RFC 9112 does not allow, which we refuse (docs/wire.md)"
+_ASSERTED = (
+    "`assert_hostname` beside a context of one's own: urllib3 then switches the context's check off, and we change none"
+)
+_HANDSHAKE = "expects `read` to bound the handshake; here `connect` bounds the whole dial (`TLSHandshakeTimeout`, a `ConnectTimeout`)"
 
 URLLIB3 = {
+    "test_hostname_checks_common_name_respected": _ASSERTED,
+    "test_assert_hostname_invalid_cn": _ASSERTED,
+    "test_https_connection_read_timeout": _HANDSHAKE,
     "test_does_not_release_conn": _QUEUE,
     "test_socket_timeout_updated_on_reuse_constructor": _QUEUE,
     "test_socket_timeout_updated_on_reuse_parameter": _QUEUE,

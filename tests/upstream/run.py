@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import subprocess
 import sys
@@ -80,13 +81,15 @@ def outcomes(source: Path, suite: Suite, name: str, only: str = "") -> dict[str,
     """What became of each test, or of those whose name is ``only``."""
     plugins, variables = suite.runs[name]
     report = source / f"{name.replace(' ', '-')}.xml"
+    report.unlink(missing_ok=True)
     environment = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}
     environment |= {"PYTHONPATH": str(HERE), **variables}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *plugins, f"--junitxml={report}"]
     command += suite.arguments
     if only:
         command += ["-k", only]
-    with (source / "log.txt").open("w") as log:
+    # A test's thread that waits for ever keeps pytest from ending; its report is there all the same.
+    with (source / "log.txt").open("w") as log, contextlib.suppress(subprocess.TimeoutExpired):
         subprocess.run(command, cwd=source, env=environment, stdout=log, stderr=log, check=False, timeout=LIMIT)
     if not report.exists():
         raise SystemExit(f"{name}: the suite did not run\n{(source / 'log.txt').read_text()[-4000:]}")
