@@ -8,7 +8,6 @@ from a script, with requests' own response for requests' class and mostly with t
 from __future__ import annotations
 
 import contextlib
-import copy
 import http.client
 import http.cookiejar
 import io
@@ -17,7 +16,6 @@ import random
 import re
 import types
 import urllib.request
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -40,7 +38,7 @@ from holdfast import _core
 from holdfast._body import Body
 from holdfast._deadline import Exchange
 from holdfast._response import FastResponse
-from session_parts import Script, Strange, calls, environments, replies, settings_of
+from session_parts import Script, calls, environments, replies, settings_of
 
 STOCK = requests.sessions.Session
 Log = list[Any]
@@ -401,6 +399,3 @@ def difference(seed: int, home: Path) -> str | None:
         if one != other:
             return f"seed {seed}, {one[0]}: " + _apart(one, other)
     return f"seed {seed}: {len(stock)} entries and {len(ours)}: {(stock + ours)[-1]!r}"
-
-
-__all__ = ["OrderedDict", "Strange", "copy", "difference", "one_call"]

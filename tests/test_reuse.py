@@ -18,7 +18,7 @@ import requests
 
 import holdfast
 from conftest import TLS, settle
-from holdfast import CloseReason, Limits, _transport
+from holdfast import CloseReason, Limits, _acquire, _attempt, _transport
 from servers import Peer, Server, answer, ok
 
 Serve = Callable[..., Server]
@@ -413,3 +413,44 @@ def test_a_burst_opens_no_more_connections_than_there_are_callers(serve: Serve, 
         with ThreadPoolExecutor(32) as pool:
             list(pool.map(work, range(32)))
     assert server.accepted <= 32
+
+
+def test_who_relies_on_a_dial_that_hangs_dials_for_himself(
+    serve: Serve, tls: TLS, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another's dial that nobody waits for any more may never end: nobody waits for it for long."""
+    hung, free, arrived = threading.Event(), threading.Event(), threading.Event()
+
+    def handle(peer: Peer) -> None:
+        while (request := peer.read_request()) is not None:
+            if b" /held " in request[0]:
+                arrived.set()
+                assert hung.wait(30)
+            peer.send(ok())
+
+    server = serve(handle)
+    monkeypatch.setattr(_acquire, "ADOPTING", 0.2)
+    connect = _attempt.dial_twice
+    dials: list[int] = []
+
+    def dial(*args: Any) -> Any:
+        dials.append(1)
+        if len(dials) == 2:  # the second hangs, and its caller is served by the first's connection
+            hung.set()
+            assert free.wait(30)
+        return connect(*args)
+
+    monkeypatch.setattr(_attempt, "dial_twice", dial)
+    monkeypatch.setattr(_acquire, "dial_twice", dial)
+    with holdfast.mount(requests.Session(), shared=False) as client, ThreadPoolExecutor(3) as pool:
+        client.trust_env = False
+        first = pool.submit(client.get, server.url + "held")
+        assert arrived.wait(30)
+        second = pool.submit(client.get, server.url + "held")
+        assert first.result(30).ok
+        assert second.result(30).ok
+        with client.get(server.url + "stays", stream=True) as one, client.get(server.url, timeout=20) as other:
+            assert one.ok
+            assert other.ok
+        free.set()
+    assert len(dials) <= 3

@@ -15,6 +15,15 @@ fn latin1<'py>(py: Python<'py>, bytes: &[u8]) -> Bound<'py, PyString> {
     }
 }
 
+/// `name`, whose text is `text`, in lower case: the key that requests' header store has for it.
+pub fn lowered<'py>(name: &Bound<'py, PyString>, text: &str) -> Bound<'py, PyString> {
+    if text.bytes().any(|b| b.is_ascii_uppercase()) {
+        PyString::new(name.py(), &text.to_ascii_lowercase())
+    } else {
+        name.clone()
+    }
+}
+
 /// Field pairs in order, and a map of lower-cased name to (name, value) with repeated fields joined by ", ".
 fn fields<'py>(
     py: Python<'py>,
@@ -25,11 +34,7 @@ fn fields<'py>(
     for field in &head.fields {
         let name = PyString::new(py, field.name);
         let value = latin1(py, &field.value);
-        let lower = if field.name.bytes().any(|b| b.is_ascii_uppercase()) {
-            PyString::new(py, &field.name.to_ascii_lowercase())
-        } else {
-            name.clone()
-        };
+        let lower = lowered(&name, field.name);
         let pair = PyTuple::new(py, [&name, &value])?;
         match store.get_item(&lower)? {
             None => store.set_item(&lower, &pair)?,

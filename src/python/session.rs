@@ -5,6 +5,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyList, PyModule, PyString, PyTuple, PyType};
 
 use super::environment::{Environment, NETRC};
+use super::head::lowered;
 use crate::request::is_valid_field;
 use crate::url;
 
@@ -72,11 +73,7 @@ fn merged<'py>(
                 return Ok(None);
             }
             let text = name.cast_into_exact::<PyString>()?;
-            let lower = if text.to_str()?.bytes().any(|b| b.is_ascii_uppercase()) {
-                PyString::new(py, &text.to_str()?.to_ascii_lowercase())
-            } else {
-                text.clone()
-            };
+            let lower = lowered(&text, text.to_str()?);
             if none {
                 taken.push(lower.clone());
             }
